@@ -1,0 +1,117 @@
+package wire_test
+
+import (
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"dnsproxy/internal/wire"
+)
+
+// Whatever is accepted as a query, miekg/dns accepts and understands alike, and
+// what is made of it is a message too.
+func FuzzParseQuery(f *testing.F) {
+	f.Add(question(f, "example.", dns.TypeA))
+	f.Add(question(f, "wWw.example.", 65280, withEDNS(4096, true)))
+	f.Add(question(f, "example.", dns.TypeAXFR))
+	f.Add(question(f, "example.", dns.TypeA, func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }))
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		q, err := wire.ParseQuery(msg)
+		if err == wire.ErrIgnore {
+			return
+		}
+		if rcode, refused := err.(wire.RCode); refused {
+			answer := unpack(t, wire.AppendError(nil, q, rcode, wire.EDE{Code: 1, Text: "x", Set: true}))
+			if !answer.Response || answer.Rcode != int(rcode) {
+				t.Fatalf("answer to %x: %v", msg, answer)
+			}
+			return
+		}
+		m := unpack(t, msg)
+		if len(m.Question) != 1 || m.Id != q.ID() || m.RecursionDesired != q.RD() || m.CheckingDisabled != q.CD() || m.AuthenticatedData != q.AD() {
+			t.Fatalf("%x: %v", msg, m)
+		}
+		if m.Question[0].Qtype != q.QType() || m.Question[0].Qclass != q.QClass() {
+			t.Fatalf("%x: %v", msg, m)
+		}
+		if opt := m.IsEdns0(); (opt != nil) != q.HasEDNS() || opt != nil && opt.Do() != q.DO() {
+			t.Fatalf("%x: %v", msg, m)
+		}
+		up := unpack(t, wire.AppendUpstream(nil, q, 1, true)[2:])
+		if up.Question[0] != m.Question[0] {
+			t.Fatalf("upstream: %v, want %v", up.Question, m.Question)
+		}
+		if key := q.AppendKey(nil, 1); len(key) > wire.MaxKey {
+			t.Fatalf("key of %d octets", len(key))
+		}
+	})
+}
+
+// Whatever is accepted as a response is answered with the same records as
+// miekg/dns sees in it, whole and truncated.
+func FuzzParseResponse(f *testing.F) {
+	raw := question(f, "www.example.", dns.TypeA, withEDNS(1232, true))
+	asked := unpack(f, raw)
+	add := func(rcode int, edit func(m *dns.Msg)) {
+		m := new(dns.Msg)
+		m.SetRcode(asked, rcode)
+		m.Compress = true
+		edit(m)
+		f.Add(pack(f, m))
+	}
+	add(0, func(m *dns.Msg) {
+		m.Answer = []dns.RR{rr(f, "www.example. 60 CNAME b.example."), rr(f, "b.example. 5 A 192.0.2.1")}
+		m.SetEdns0(1232, true)
+		m.Extra = append(m.Extra, rr(f, "x.behind. 7 MX 5 y.behind."))
+	})
+	add(3, func(m *dns.Msg) { m.Ns = []dns.RR{soa(f, 60, 30)} })
+	add(2, func(m *dns.Msg) {})
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		q := parse(t, raw)
+		r, err := wire.ParseResponse(msg, q)
+		if err != nil {
+			return
+		}
+		whole := wire.AppendAnswer(nil, q, r, 0, 65535)
+		short := wire.AppendAnswer(nil, q, r, 0, 512)
+		if len(short) > 512 {
+			t.Fatalf("%d octets", len(short))
+		}
+		want := new(dns.Msg)
+		if want.Unpack(msg) != nil {
+			return // RDATA that is opaque to us and malformed to miekg/dns passes as it came (RFC 3597)
+		}
+		got, cut := unpack(t, whole), unpack(t, short)
+		if len(cut.Answer) > len(got.Answer) {
+			t.Fatalf("truncation adds records")
+		}
+		compare(t, want.Answer, got.Answer)
+		compare(t, want.Ns, got.Ns)
+		compare(t, want.Extra, got.Extra)
+	})
+}
+
+func compare(t *testing.T, want, got []dns.RR) {
+	t.Helper()
+	records := func(rrs []dns.RR) (out []string) {
+		for _, r := range rrs {
+			if r.Header().Rrtype == dns.TypeOPT {
+				continue
+			}
+			if r.Header().Ttl > 1<<31-1 {
+				r.Header().Ttl = 0
+			}
+			out = append(out, r.String())
+		}
+		return out
+	}
+	w, g := records(want), records(got)
+	if len(w) != len(g) {
+		t.Fatalf("got %d records, want %d", len(g), len(w))
+	}
+	for i := range w {
+		if w[i] != g[i] {
+			t.Fatalf("got %s, want %s", g[i], w[i])
+		}
+	}
+}
