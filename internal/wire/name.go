@@ -31,17 +31,18 @@ func skipPlainName(msg []byte, off int) (next int, ok bool) {
 }
 
 // skipName returns the offset behind the name at off, after following its
-// compression to the end: each pointer must lead to before the place that it
-// was reached from, so that there is no loop (RFC 1035, section 4.1.4).
+// compression to the end: each pointer must lead to labels that stand wholly before
+// those that it was reached from, so that there is no loop (RFC 1035, section 4.1.4).
 func skipName(msg []byte, off int) (next int, ok bool) {
-	chunk, length := off, 0 // where the present run of labels began; octets of the name so far
-	for off < len(msg) {
+	chunk, end := off, len(msg) // where the present run of labels began, and must end
+	length := 0                 // octets of the name so far
+	for off < end {
 		n := int(msg[off])
 		switch n & labelMask {
 		case 0:
 			length += n + 1
 			off += n + 1
-			if length > maxName || off > len(msg) {
+			if length > maxName || off > end {
 				return 0, false
 			}
 			if n > 0 {
@@ -52,7 +53,7 @@ func skipName(msg []byte, off int) (next int, ok bool) {
 			}
 			return next, true
 		case labelPointer:
-			if off+2 > len(msg) {
+			if off+2 > end {
 				return 0, false
 			}
 			if next == 0 {
@@ -62,7 +63,7 @@ func skipName(msg []byte, off int) (next int, ok bool) {
 			if target >= chunk || target < headerLen {
 				return 0, false
 			}
-			off, chunk = target, target
+			off, chunk, end = target, target, chunk
 		default:
 			return 0, false // 01 and 10 are not in use (RFC 6891, section 5)
 		}

@@ -82,31 +82,38 @@ func (r record) validData(msg []byte) bool {
 	return off+l.after == r.next
 }
 
-// shiftPointers lowers by n every compression pointer of a checked record that
-// leads beyond limit. The record stands at off in msg.
-func (r record) shiftPointers(msg []byte, off, limit, n int) {
-	shiftName(msg, off, limit, n)
-	l, ok := layoutOf(r.typ)
-	if !ok {
-		return
+// gap is what was cut out of a message, as offsets in the message it was cut from.
+type gap struct{ start, end int }
+
+// closePointers mends the compression pointers of a checked record, at off
+// in msg, that lead to behind the gap. It reports false if one leads into it.
+func (r record) closePointers(msg []byte, off int, g gap) bool {
+	_, ok := g.closeName(msg, off)
+	l, has := layoutOf(r.typ)
+	if !has || !ok {
+		return ok
 	}
 	off = r.data + l.before
 	for range l.names {
-		off = shiftName(msg, off, limit, n)
+		if off, ok = g.closeName(msg, off); !ok {
+			return false
+		}
 	}
+	return true
 }
 
-func shiftName(msg []byte, off, limit, n int) (next int) {
+func (g gap) closeName(msg []byte, off int) (next int, ok bool) {
 	for {
 		c := int(msg[off])
 		switch {
 		case c == 0:
-			return off + 1
+			return off + 1, true
 		case c&labelMask == labelPointer:
-			if target := (c&^labelMask)<<8 | int(msg[off+1]); target > limit {
-				binary.BigEndian.PutUint16(msg[off:], uint16(labelPointer<<8|(target-n)))
+			target := (c&^labelMask)<<8 | int(msg[off+1])
+			if target >= g.end {
+				binary.BigEndian.PutUint16(msg[off:], uint16(labelPointer<<8|(target-g.end+g.start)))
 			}
-			return off + 2
+			return off + 2, target < g.start || target >= g.end
 		default:
 			off += 1 + c
 		}

@@ -226,20 +226,22 @@ func pack(msg []byte, q Query) (Response, error) {
 		p = append(p, msg[s.opt.next:s.end]...)
 	}
 	r := Response{p}
-	r.settle(start, s)
+	if !r.settle(start, s) {
+		return Response{}, errRecord
+	}
 	return r, nil
 }
 
 // settle notes where the TTLs of the packed sections stand, and mends what was
-// moved: the compression pointers that led to behind the OPT record.
-func (r Response) settle(start int, s survey) {
+// moved: the compression pointers that led to behind the OPT record. It reports
+// false if one led into that.
+func (r Response) settle(start int, s survey) bool {
 	sections := r.sections()
-	gap := s.opt.next - s.optStart // 0 without OPT
 	off := 0
 	for i := range s.records {
 		rec, nameEnd := skipRecord(sections, off)
-		if gap > 0 && start+off >= s.optStart {
-			rec.shiftPointers(sections, off, s.optStart, gap)
+		if s.optStart != 0 && start+off >= s.optStart && !rec.closePointers(sections, off, gap{s.optStart, s.opt.next}) {
+			return false
 		}
 		if rec.ttl != saneTTL(rec.ttl) {
 			binary.BigEndian.PutUint32(sections[nameEnd+4:], 0)
@@ -247,6 +249,7 @@ func (r Response) settle(start int, s survey) {
 		binary.BigEndian.PutUint16(r.packed[packLen+2*i:], uint16(nameEnd+4))
 		off = rec.next
 	}
+	return true
 }
 
 // skipRecord reads a record of checked sections without following its compression.
