@@ -100,17 +100,22 @@ func checkQuestion(msg []byte, q Query) error {
 
 // survey is what a walk over the records of a response finds.
 type survey struct {
-	records  int // OPT aside
+	records  int // that are kept
+	end      int // of those
+	dropped  int // records from the OPT record on
 	opt      record
-	optStart int // 0: no OPT
-	end      int
+	hasOPT   bool
 	minTTL   uint32
 	hasSOA   bool
 	answered bool // a record of the QTYPE stands in the answer section
 }
 
+// walk checks the records from start on. Those that stand behind the OPT record are not kept: to
+// close the gap would mean to mend compression in RDATA that we do not know, they
+// are additional (RFC 2181, section 9), and hardly a server has any there.
 func walk(msg []byte, q Query, start int) (s survey, err error) {
 	s.minTTL = 1<<31 - 1
+	s.end = start
 	off := start
 	for section := offAN; section <= offAR; section += 2 {
 		for range binary.BigEndian.Uint16(msg[section:]) {
@@ -118,24 +123,28 @@ func walk(msg []byte, q Query, start int) (s survey, err error) {
 			if !ok || !r.validData(msg) {
 				return s, errRecord
 			}
-			if r.typ == typeOPT {
-				if section != offAR || s.optStart != 0 || r.data-off != optLen || !validOptions(msg[r.data:r.next]) {
+			switch {
+			case r.typ == typeOPT:
+				if section != offAR || s.hasOPT || r.data-off != optLen || !validOptions(msg[r.data:r.next]) {
 					return s, errOPT
 				}
-				s.opt, s.optStart = r, off
-			} else {
+				s.opt, s.hasOPT = r, true
+				s.dropped++
+			case s.hasOPT:
+				s.dropped++
+			default:
 				s.note(msg, q, r, section)
 			}
 			off = r.next
 		}
 	}
-	s.end = off
 	return s, nil
 }
 
 // note takes account of a record other than OPT.
 func (s *survey) note(msg []byte, q Query, r record, section int) {
 	s.records++
+	s.end = r.next
 	s.minTTL = min(s.minTTL, saneTTL(r.ttl))
 	switch {
 	case section == offAN && (r.typ == q.QType() || q.QType() == typeANY):
@@ -197,59 +206,46 @@ func pack(msg []byte, q Query) (Response, error) {
 	}
 	flags := binary.BigEndian.Uint16(msg[offFlags:])
 	rcode := RCode(flags & maskRCode)
-	var ede int
-	if s.optStart != 0 {
+	var options []byte
+	if s.hasOPT {
 		rcode |= RCode(s.opt.ttl>>24) << 4
-		ede = edeLen(msg[s.opt.data:s.opt.next])
+		options = msg[s.opt.data:s.opt.next]
 	}
 	kind := s.kind(flags, rcode)
 	lifetime := s.minTTL
-	if s.records == 0 || kind == Failure || kind == Unsound {
+	if kind == Failure || kind == Unsound {
 		lifetime = 0
 	}
 
-	p := make([]byte, packLen, packLen+2*s.records+ede+s.end-start)
+	ede := edeLen(options)
+	p := make([]byte, packLen+2*s.records, packLen+2*s.records+ede+s.end-start)
 	binary.BigEndian.PutUint16(p, flags)
 	binary.BigEndian.PutUint16(p[packRCode:], uint16(rcode))
 	copy(p[packCounts:], msg[offAN:headerLen])
+	binary.BigEndian.PutUint16(p[packCounts+4:], binary.BigEndian.Uint16(msg[offAR:])-uint16(s.dropped))
 	binary.BigEndian.PutUint16(p[packTTLs:], uint16(s.records))
 	binary.BigEndian.PutUint16(p[packEDE:], uint16(ede))
 	p[packKind] = byte(kind)
 	binary.BigEndian.PutUint32(p[packLifetime:], lifetime)
-	p = p[:packLen+2*s.records]
-	if s.optStart == 0 {
-		p = append(p, msg[start:s.end]...)
-	} else {
-		binary.BigEndian.PutUint16(p[packCounts+4:], binary.BigEndian.Uint16(msg[offAR:])-1)
-		p = appendEDE(p, msg[s.opt.data:s.opt.next])
-		p = append(p, msg[start:s.optStart]...)
-		p = append(p, msg[s.opt.next:s.end]...)
-	}
+	p = appendEDE(p, options)
+	p = append(p, msg[start:s.end]...)
 	r := Response{p}
-	if !r.settle(start, s) {
-		return Response{}, errRecord
-	}
+	r.settle()
 	return r, nil
 }
 
-// settle notes where the TTLs of the packed sections stand, and mends what was
-// moved: the compression pointers that led to behind the OPT record. It reports
-// false if one led into that.
-func (r Response) settle(start int, s survey) bool {
+// settle notes where the TTLs of the packed sections stand.
+func (r Response) settle() {
 	sections := r.sections()
 	off := 0
-	for i := range s.records {
+	for i := range r.ttls() {
 		rec, nameEnd := skipRecord(sections, off)
-		if s.optStart != 0 && start+off >= s.optStart && !rec.closePointers(sections, off, gap{s.optStart, s.opt.next}) {
-			return false
-		}
 		if rec.ttl != saneTTL(rec.ttl) {
 			binary.BigEndian.PutUint32(sections[nameEnd+4:], 0)
 		}
 		binary.BigEndian.PutUint16(r.packed[packLen+2*i:], uint16(nameEnd+4))
 		off = rec.next
 	}
-	return true
 }
 
 // skipRecord reads a record of checked sections without following its compression.
@@ -303,7 +299,7 @@ func Keepalive(msg []byte, q Query) (timeout uint16, ok bool) {
 		start = int(q.end)
 	}
 	s, err := walk(msg, q, start)
-	if err != nil || s.optStart == 0 {
+	if err != nil || !s.hasOPT {
 		return 0, false
 	}
 	options := msg[s.opt.data:s.opt.next]
