@@ -1,14 +1,18 @@
 // Package upstream chooses among upstreams: order, retry, hedge and back-off,
 // within one deadline.
 //
-// It knows nothing of TLS or of messages' contents. A Pool and its Groups are
-// safe for concurrent use.
+// It knows nothing of TLS or of messages' contents, and it opens no connection:
+// package dot does. A Pool and its Groups are safe for concurrent use.
+//
+// Words used here: a candidate is one address of an upstream with its client. An
+// attempt is one query sent to one candidate. A retry repeats an attempt on the
+// candidate whose session ended; a failover goes to another candidate since the
+// first is held to have failed; a hedge asks a second candidate while the first
+// may still answer, and is the only one that a budget limits; a probe is a copy of
+// a query that shows whether a candidate that was left answers again.
 package upstream
 
 import (
-	"context"
-	"log/slog"
-
 	"dnsproxy/internal/dot"
 	"dnsproxy/internal/wire"
 )
@@ -35,30 +39,23 @@ type Settings struct {
 	HedgeBudget float64 // share of queries that may also go to a second upstream while the first may still answer
 }
 
-// Pool holds one client for each endpoint in use.
-type Pool struct{}
-
-// NewPool returns an empty pool.
-func NewPool(log *slog.Logger) *Pool { panic("not built yet") }
-
-// Update makes the pool serve ups. The client of an endpoint that is equal to one in use
-// is kept with its session; others are created, and those no longer wanted finish what
-// is in flight and close.
-func (p *Pool) Update(ups []Upstream, s Settings) { panic("not built yet") }
-
-// Group returns the chooser among the named upstreams of the last Update, all of them if none is named.
-func (p *Pool) Group(names ...string) *Group { panic("not built yet") }
-
-// Close closes all clients and waits for them.
-func (p *Pool) Close() { panic("not built yet") }
-
-// Group is an ordered choice of upstreams.
-type Group struct{}
-
-// Exchange asks until there is a response or ctx ends. The error, an *Error, tells of each attempt.
-func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, error) {
-	panic("not built yet")
+// client is what a candidate needs of a *dot.Client.
+type client interface {
+	Send(q wire.Query, results chan<- dot.Result) pending
+	Health() dot.Health
+	Close()
 }
 
-// Down reports whether no upstream of the group is likely to answer now: all are backing off or suspect.
-func (g *Group) Down() bool { panic("not built yet") }
+// pending is what an attempt needs of a dot.Pending.
+type pending interface {
+	Cancel()
+	Silent() bool
+}
+
+// dotClient is a *dot.Client as a client.
+type dotClient struct{ *dot.Client }
+
+// Send sends q.
+func (c dotClient) Send(q wire.Query, results chan<- dot.Result) pending {
+	return c.Client.Send(q, results)
+}

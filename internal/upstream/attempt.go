@@ -1,0 +1,381 @@
+package upstream
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"dnsproxy/internal/dot"
+)
+
+// How long an attempt may take before it is looked into. The figures for sessions hold
+// where the smoothed answer time says nothing or something shorter.
+const (
+	minPatience     = 30 * time.Millisecond
+	maxPatience     = 200 * time.Millisecond // with a session; but never less than the usual answer time
+	connectPatience = 200 * time.Millisecond // without one: RFC 8305, section 8, has 100 ms to 2 s, 250 ms advised
+	nextPatience    = 100 * time.Millisecond // the same for all attempts but the first
+	lonePatience    = 250 * time.Millisecond // until silence counts where few queries wait
+	lostPatience    = time.Second            // until a query that alone has no answer is sent again
+	strictPatience  = time.Second            // until another upstream may learn a name if there is no hedge budget
+	maxLook         = 500 * time.Millisecond // between looks
+	crowd           = 4                      // queries in flight that make silence telling before lonePatience
+	firstPause      = 25 * time.Millisecond  // between looks while no candidate is worth an attempt
+	pauseDoublings  = 3                      // 25, 50, 100, 200 ms
+)
+
+// expected returns the time within which a session with that health nearly always answers.
+func expected(h dot.Health) time.Duration {
+	if h.RTT == 0 {
+		return maxPatience
+	}
+	return max(min(h.RTT+4*h.RTTVar, max(maxPatience, h.RTT+h.RTTVar)), minPatience)
+}
+
+// choice is a candidate that a query may go to next.
+type choice struct {
+	k        int // in the query's order
+	position int
+	class    class
+	health   dot.Health
+}
+
+// advance sends the query to the best candidate, or waits if none is worth it. It is called
+// when no attempt is live.
+func (x *exchange) advance(now instant) {
+	if x.revive(now) {
+		x.arm(now)
+		return
+	}
+	g := x.group
+	to, ok := x.best(now)
+	switch {
+	case !ok:
+		x.park()
+		return
+	case to.class <= held:
+	case to.class == poor && x.sends == 0:
+		g.candidates[to.position].scoutedAt.Store(int64(now))
+	case g.mayScout(to.class, now):
+		g.candidates[to.position].scoutedAt.Store(int64(now))
+	default:
+		x.park()
+		return
+	}
+	if x.sends == 0 && to.class <= held {
+		to = x.lookAround(to, now)
+	}
+	x.count(to.position)
+	x.send(to.position, to.health, now)
+}
+
+// lookAround looks after the candidates that the first attempt passes over, and explores
+// in its place or beside it.
+func (x *exchange) lookAround(to choice, now instant) choice {
+	g := x.group
+	chosen := g.candidates[to.position]
+	if to.k > 0 {
+		for i := range to.k {
+			g.candidates[x.order.at(i)].report(now, chosen)
+		}
+		g.lookAfter(x.query, x.order, to.k, now)
+	}
+	c := g.explore(chosen, now)
+	if c == nil {
+		return to
+	}
+	position := g.positionOf(c)
+	if g.strict() { // instead, as no second upstream may see the name
+		to.position, to.health = position, c.client.Health()
+		x.home = g.upstreamOf[position]
+		c.scoutedAt.Store(int64(now))
+	} else if g.budget.take(g.upstreamOf[position] == x.home) {
+		g.probe(c, x.query, now)
+	}
+	return to
+}
+
+// best returns the best candidate for the next attempt. Better is: of a better class,
+// without an attempt in flight, from the third attempt on of an upstream not yet asked (since the
+// addresses of one upstream tend to fall together), earlier in the order; among
+// those that nothing speaks for, the one looked at longest ago.
+func (x *exchange) best(now instant) (best choice, ok bool) {
+	g := x.group
+	bestRank := 0
+	for k := range g.candidates {
+		position := x.order.at(k)
+		t, c := &x.tries[position], g.candidates[position]
+		if now < t.notBefore || !x.allowed(position, now) {
+			continue
+		}
+		class, h := c.appraise(now)
+		if t.flying > 0 && h.State != dot.Ready && h.State != dot.Suspect {
+			continue // that one waits for the session as well as another would
+		}
+		rank := int(class) << 2
+		if t.flying > 0 {
+			rank |= 2
+		}
+		if x.sends >= 2 && x.asked(g.upstreamOf[position]) {
+			rank |= 1
+		}
+		if class >= poor && ok && rank == bestRank && x.sends > 0 &&
+			c.scoutedAt.Load() < g.candidates[best.position].scoutedAt.Load() || !ok || rank < bestRank {
+			best, bestRank, ok = choice{k, position, class, h}, rank, true
+		}
+		if rank == 0 {
+			break
+		}
+	}
+	return best, ok
+}
+
+// asked reports whether the query was sent to upstream u.
+func (x *exchange) asked(u int) bool {
+	for position := range x.tries {
+		if x.tries[position].sends > 0 && x.group.upstreamOf[position] == u {
+			return true
+		}
+	}
+	return false
+}
+
+// allowed reports whether the candidate may see the query: without a hedge budget not before
+// every upstream that it was meant for, or was sent to, has failed.
+func (x *exchange) allowed(position int, now instant) bool {
+	g := x.group
+	if !g.strict() {
+		return true
+	}
+	for u := range g.firsts {
+		if u != g.upstreamOf[position] && (u == x.home || x.asked(u)) && !x.gone(u, now) {
+			return false
+		}
+	}
+	return true
+}
+
+// gone reports whether every address of upstream u has failed for certain: no session could
+// be opened, two ended under this query, or there was nothing but silence for strictPatience.
+func (x *exchange) gone(u int, now instant) bool {
+	for position, c := range x.group.candidates {
+		if x.group.upstreamOf[position] != u || x.tries[position].closes > 1 {
+			continue
+		}
+		class, h := c.appraise(now)
+		if class <= held || h.State != dot.BackingOff && now-instant(c.shunnedAt.Load()) < strictPatience {
+			return false
+		}
+	}
+	return true
+}
+
+// count counts what the next attempt is, unless it is the first.
+func (x *exchange) count(position int) {
+	switch {
+	case x.sends == 0:
+	case x.tries[position].sends > 0:
+		x.group.pool.tally.retries.Add(1)
+	default:
+		x.group.pool.tally.failovers.Add(1)
+	}
+}
+
+// send sends the query to a candidate.
+func (x *exchange) send(position int, h dot.Health, now instant) {
+	c, t, a := x.group.candidates[position], &x.tries[position], x.slot()
+	if a.spare == nil {
+		a.spare = make(chan dot.Result, 1)
+	}
+	*a = attempt{results: a.spare, position: position, sent: now, due: now + connectPatience}
+	if h.State == dot.Ready || h.State == dot.Suspect {
+		a.begun, a.due = now, now+expected(h)
+	}
+	if x.sends > 0 {
+		a.due = min(a.due, now+nextPatience)
+	}
+	if t.sends == 0 {
+		t.first = now
+	}
+	x.sends++
+	t.sends++
+	t.flying++
+	t.notBefore = now + pause(t.sends)
+	c.counters.sends.Add(1)
+	a.pending = c.client.Send(x.query, a.results)
+	x.arm(now)
+}
+
+// slot returns a free attempt, the oldest one's if there is none.
+func (x *exchange) slot() *attempt {
+	oldest := 0
+	for i := range x.attempts {
+		if x.attempts[i].results == nil {
+			return &x.attempts[i]
+		}
+		if x.attempts[i].sent < x.attempts[oldest].sent {
+			oldest = i
+		}
+	}
+	x.drop(oldest)
+	return &x.attempts[oldest]
+}
+
+// arm sets the timer to the first attempt that is due.
+func (x *exchange) arm(now instant) {
+	due := now + maxLook
+	for i := range x.attempts {
+		if a := &x.attempts[i]; a.results != nil && !a.lost {
+			due = min(due, a.due)
+		}
+	}
+	x.timer.Reset(max(due-now, time.Millisecond))
+}
+
+// park sets the timer to the next look for a candidate that is worth an attempt.
+func (x *exchange) park() {
+	d := firstPause << min(x.pauses, pauseDoublings)
+	x.pauses++
+	x.timer.Reset(d + rand.N(d))
+}
+
+// late looks into the attempts that are due.
+func (x *exchange) late(now instant) {
+	for i := range x.attempts {
+		if a := &x.attempts[i]; a.results != nil && !a.lost && a.due <= now {
+			x.judge(a, now)
+		}
+	}
+	if x.live() {
+		x.arm(now)
+	} else {
+		x.advance(now)
+	}
+}
+
+// judge decides whether an attempt that is due has failed, and hedges it if not.
+func (x *exchange) judge(a *attempt, now instant) {
+	c := x.group.candidates[a.position]
+	class, h := c.appraise(now)
+	waited := now - a.begun
+	switch {
+	case h.State == dot.Suspect:
+		x.lose(a, Silent, now)
+	case h.State == dot.BackingOff:
+		x.lose(a, Unreachable, now)
+	case h.State != dot.Ready:
+		c.shun(now, Connecting)
+		x.lose(a, Connecting, now)
+	case a.begun == 0:
+		a.begun, a.due = now, now+expected(h)
+	case telling(h, waited) && a.pending.Silent():
+		c.appraise(now) // it is suspect now, unless a younger session is well
+		x.lose(a, Silent, now)
+	case !x.repeated && waited >= max(lostPatience, 3*h.RTT):
+		x.repeated = true
+		x.lose(a, Unanswered, now)
+	default:
+		a.due = now + min(max(waited, minPatience), maxLook)
+		if look := a.begun + alone(h); look > now {
+			a.due = min(a.due, look)
+		}
+		if class <= held {
+			x.hedge(now)
+		}
+	}
+}
+
+// alone returns the time after which silence counts though few queries wait for an answer:
+// then a resolver that has to recurse is likelier than a frozen one.
+func alone(h dot.Health) time.Duration { return max(lonePatience, h.RTT+4*h.RTTVar) }
+
+// telling reports whether silence for so long would say that the session is stuck.
+func telling(h dot.Health, waited time.Duration) bool {
+	return waited >= alone(h) || h.Pending >= crowd && waited >= expected(h)
+}
+
+// lose gives an attempt up as failed, though its response is taken if it comes.
+func (x *exchange) lose(a *attempt, why Reason, now instant) {
+	a.lost, a.why = true, why
+	x.tries[a.position].blame(why, now)
+	x.group.candidates[a.position].counters.failures[why].Add(1)
+}
+
+// revive goes on with attempts that were lost while they waited for a session that is up now:
+// they have just been sent.
+func (x *exchange) revive(now instant) (revived bool) {
+	for i := range x.attempts {
+		a := &x.attempts[i]
+		if a.results == nil || !a.lost || a.begun != 0 {
+			continue
+		}
+		if _, h := x.group.candidates[a.position].appraise(now); h.State == dot.Ready {
+			a.lost, a.begun, a.due = false, now, now+expected(h)
+			revived = true
+		}
+	}
+	return revived
+}
+
+// hedge sends the query to one more candidate while the first may still answer, once, within the budget.
+func (x *exchange) hedge(now instant) {
+	g := x.group
+	if x.hedged || !g.budget.all.has() {
+		return
+	}
+	for k := range g.candidates {
+		position := x.order.at(k)
+		if x.tries[position].sends > 0 {
+			continue
+		}
+		class, h := g.candidates[position].appraise(now)
+		same := x.asked(g.upstreamOf[position])
+		if class != good || !g.budget.take(same) {
+			continue
+		}
+		x.hedged = true
+		g.pool.tally.hedges.Add(1)
+		if !same {
+			g.pool.tally.crossed.Add(1)
+		}
+		x.send(position, h, now)
+		return
+	}
+}
+
+// failure returns the error that says what each candidate did.
+func (x *exchange) failure(cause error, now instant) *Error {
+	e := &Error{Took: now - x.begun, Cause: cause}
+	for position, c := range x.group.candidates {
+		t := &x.tries[position]
+		class, h := c.appraise(now)
+		if t.sends == 0 && class <= held {
+			continue // neither asked nor to blame
+		}
+		a := Attempt{Upstream: c.endpoint.Upstream, Addr: c.endpoint.Addr, Reason: t.reason, Err: t.err, Sends: t.sends}
+		if t.sends > 0 {
+			a.After = now - t.first
+		}
+		if a.Reason == NoReason {
+			a.Reason = presumed(h.State)
+		}
+		if a.Err == nil && !a.reached() {
+			a.Err = h.Err
+		}
+		e.Attempts = append(e.Attempts, a)
+	}
+	return e
+}
+
+// presumed returns why a query is not answered by a client in that state.
+func presumed(s dot.State) Reason {
+	switch s {
+	case dot.Ready:
+		return Unanswered
+	case dot.Suspect:
+		return Silent
+	case dot.BackingOff:
+		return Unreachable
+	default:
+		return Connecting
+	}
+}

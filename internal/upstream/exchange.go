@@ -1,0 +1,191 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"dnsproxy/internal/dot"
+	"dnsproxy/internal/wire"
+)
+
+// ErrNone says that a group has no upstream.
+var ErrNone = errors.New("no upstream configured")
+
+// maxAttempts is how many attempts of one query may be in flight.
+const maxAttempts = 4
+
+// exchange is one query's way through the candidates. It is used again for
+// another query once it has ended.
+type exchange struct {
+	group    *Group
+	query    wire.Query
+	begun    instant
+	order    order
+	home     int // the upstream that the query was meant for
+	attempts [maxAttempts]attempt
+	tries    []try // by position
+	timer    *time.Timer
+	sends    int
+	pauses   int  // taken while no candidate was worth an attempt
+	hedged   bool // it had its hedge
+	repeated bool // it was sent again since a session that answers others did not answer it
+}
+
+// attempt is a query in flight.
+type attempt struct {
+	results  chan dot.Result // with room for one; nil while free, so that select passes it over
+	spare    chan dot.Result // empty and nobody's: the next results
+	pending  pending
+	position int
+	sent     instant
+	due      instant // when to look whether it has failed
+	begun    instant // when it went out on a session, as far as known; 0: it waits for one
+	lost     bool    // held to have failed, though a response would still do
+	why      Reason  // lost: the reason
+}
+
+// try is what became of an exchange at one candidate.
+type try struct {
+	sends     int
+	closes    int // sessions that ended
+	flying    int // attempts in flight
+	reason    Reason
+	err       error
+	first     instant // of the sends
+	failed    instant
+	notBefore instant // of the next send
+}
+
+// Exchange asks until there is a response or ctx ends. The error, an *Error, tells of each attempt.
+// q's bytes must not change before Exchange returns.
+func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, error) {
+	p := g.pool
+	if len(g.candidates) == 0 {
+		return wire.Response{}, &Error{Cause: ErrNone}
+	}
+	x := p.begin(g, q)
+	defer p.end(x)
+	x.advance(x.begun)
+	for {
+		var r dot.Result
+		var i int
+		select {
+		case r = <-x.attempts[0].results:
+			i = 0
+		case r = <-x.attempts[1].results:
+			i = 1
+		case r = <-x.attempts[2].results:
+			i = 2
+		case r = <-x.attempts[3].results:
+			i = 3
+		case <-x.timer.C:
+			x.late(p.now())
+			continue
+		case <-ctx.Done():
+			err := x.failure(ctx.Err(), p.now())
+			g.failed(err)
+			return wire.Response{}, err
+		}
+		if x.settle(i, r, p.now()) {
+			g.answered()
+			return r.Response, nil
+		}
+	}
+}
+
+// begin returns an exchange for q.
+func (p *Pool) begin(g *Group, q wire.Query) *exchange {
+	x, _ := p.exchanges.Get().(*exchange)
+	if x == nil {
+		x = &exchange{timer: time.NewTimer(time.Hour)}
+	}
+	p.tally.queries.Add(1)
+	g.budget.earn()
+	now := p.now()
+	x.group, x.query, x.begun, x.order = g, q, now, g.order(now)
+	x.home = g.upstreamOf[x.order.at(0)]
+	if n := len(g.candidates); cap(x.tries) < n {
+		x.tries = make([]try, n)
+	} else {
+		x.tries = x.tries[:n]
+	}
+	return x
+}
+
+// end gives up what is still in flight and releases x.
+func (p *Pool) end(x *exchange) {
+	x.timer.Stop()
+	for i := range x.attempts {
+		x.drop(i)
+	}
+	clear(x.tries)
+	x.group, x.query, x.order = nil, wire.Query{}, order{}
+	x.sends, x.pauses, x.hedged, x.repeated = 0, 0, false, false
+	p.exchanges.Put(x)
+}
+
+// drop cancels an attempt. Its channel may be about to receive the response, so it is
+// never used again: another query must not find that there.
+func (x *exchange) drop(i int) {
+	a := &x.attempts[i]
+	if a.results != nil {
+		a.pending.Cancel()
+		x.tries[a.position].flying--
+	}
+	*a = attempt{spare: a.spare}
+}
+
+// settle takes the result of attempt i and reports whether it is a response.
+func (x *exchange) settle(i int, r dot.Result, now instant) bool {
+	a := &x.attempts[i]
+	c := x.group.candidates[a.position]
+	t := &x.tries[a.position]
+	t.flying--
+	sent, lost := a.sent, a.lost
+	*a = attempt{spare: a.results} // its one result was taken: it is empty
+	if r.Err == nil {
+		c.counters.answered(now - sent)
+		return true
+	}
+	t.err = r.Err
+	class, h := c.appraise(now)
+	why := Closed
+	switch {
+	case h.State == dot.BackingOff:
+		why = Unreachable
+		t.notBefore = now + pause(t.sends)
+	case t.closes == 0: // as any idle close may do: again at once
+		t.closes, t.notBefore = 1, now
+	default: // the session opened in the first one's place ended as well
+		t.closes++
+		t.notBefore = now + pause(t.closes)
+		if class <= held {
+			c.distrust(now)
+		}
+	}
+	if !lost { // else it was counted then
+		t.blame(why, now)
+		c.counters.failures[why].Add(1)
+	}
+	if !x.live() {
+		x.advance(now)
+	}
+	return false
+}
+
+// blame notes why an attempt failed.
+func (t *try) blame(why Reason, now instant) { t.reason, t.failed = why, now }
+
+// pause returns how long the n-th failure at one candidate keeps a query away from it.
+func pause(n int) time.Duration { return 50 * time.Millisecond << min(n, 4) }
+
+// live reports whether an attempt is in flight that may be waited for.
+func (x *exchange) live() bool {
+	for i := range x.attempts {
+		if x.attempts[i].results != nil && !x.attempts[i].lost {
+			return true
+		}
+	}
+	return false
+}
