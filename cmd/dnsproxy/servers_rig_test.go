@@ -47,6 +47,8 @@ type upstreamServer struct {
 	// recurses says that it follows referrals and DNAMEs and validates, rather than
 	// relay what one authoritative server says.
 	recurses bool
+	// fickleEDE says that its SERVFAILs carry an EDE option at times, and at times none.
+	fickleEDE bool
 }
 
 // The resolvers' ports: plain DNS, and DNS over TLS one above.
@@ -157,7 +159,9 @@ hints.root({ ['ns.rig.'] = '%[4]s' })
 reorder_RR(false)
 cache.open(32*MB, 'lmdb://%[5]s')
 `, kresdPort, kresdPort+1, r.dir, firstServer, dir))
-	return r.awaitResolver(t, start(t, "kresd", "-n", "-c", path, dir), "kresd", kresdPort, true)
+	up := r.awaitResolver(t, start(t, "kresd", "-n", "-c", path, dir), "kresd", kresdPort, true)
+	up.fickleEDE = true
+	return up
 }
 
 func (r *rig) startDnsdist(t *testing.T) upstreamServer {
