@@ -71,8 +71,8 @@ func AppendAnswer(dst []byte, q Query, r Response, age uint32, limit int) []byte
 	return finish(dst, start, q, r, EDE{}, limit)
 }
 
-// AppendStale appends r as an answer past its lifetime: every TTL is ttl seconds
-// and ede says what happened (RFC 8767, section 4).
+// AppendStale appends r as an answer that no upstream gives at present: every TTL is
+// ttl seconds, and ede says what happened (RFC 8767, section 4).
 func AppendStale(dst []byte, q Query, r Response, ttl uint32, ede EDE, limit int) []byte {
 	start := len(dst)
 	dst = appendResponse(dst, q, r)

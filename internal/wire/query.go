@@ -285,11 +285,17 @@ func (q Query) Clone() Query {
 	return q
 }
 
-// MaxKey is the largest size of a key.
-const MaxKey = maxName + 2 + 2 + 1 + 4
+// MaxKey is the largest size of a key, in octets.
+const MaxKey = maxName + keyTail
 
-// keyTail is what a key has behind the name.
-const keyTail = MaxKey - maxName
+// keyTail is what a key has behind the name: QTYPE, QCLASS, flags, scope.
+const keyTail = 2 + 2 + 1 + 4
+
+const (
+	keyCD      = 1 << 0
+	keyDO      = hasDO
+	keyFailure = 1 << 7
+)
 
 // AppendKey appends the key under which answers to q are shared: QNAME in lower
 // case, QTYPE, QCLASS, DO and CD, and the scope, which separates routes.
@@ -298,9 +304,9 @@ func (q Query) AppendKey(dst []byte, scope uint32) []byte {
 		dst = append(dst, lower(c))
 	}
 	dst = append(dst, q.msg[q.end-4:q.end]...)
-	flags := q.bits & hasDO
+	flags := q.bits & keyDO
 	if q.CD() {
-		flags |= 1
+		flags |= keyCD
 	}
 	dst = append(dst, flags)
 	return binary.BigEndian.AppendUint32(dst, scope)
@@ -308,3 +314,17 @@ func (q Query) AppendKey(dst []byte, scope uint32) []byte {
 
 // KeyName returns the QNAME, in lower case and wire form, of a key.
 func KeyName(key []byte) []byte { return key[:len(key)-keyTail] }
+
+// SetKeyScope changes the scope of a key.
+func SetKeyScope(key []byte, scope uint32) {
+	binary.BigEndian.PutUint32(key[len(key)-4:], scope)
+}
+
+// SetKeyFailure says whether what is kept under a key is a failure (RFC 9520), which must not displace an answer.
+func SetKeyFailure(key []byte, failure bool) {
+	flags := &key[len(key)-5]
+	*flags &^= keyFailure
+	if failure {
+		*flags |= keyFailure
+	}
+}

@@ -313,6 +313,15 @@ func Keepalive(msg []byte, q Query) (timeout uint16, ok bool) {
 	return 0, false
 }
 
+// NewFailure returns a SERVFAIL of our own that says why.
+func NewFailure(ede EDE) Response {
+	p := make([]byte, packLen, packLen+ede.len())
+	binary.BigEndian.PutUint16(p, flagRA)
+	binary.BigEndian.PutUint16(p[packRCode:], uint16(ServFail))
+	binary.BigEndian.PutUint16(p[packEDE:], uint16(ede.len()))
+	return Response{ede.append(p)}
+}
+
 // Packed returns the bytes that [FromPacked] takes. They must not be modified.
 func (r Response) Packed() []byte { return r.packed }
 

@@ -1,0 +1,29 @@
+package frontend
+
+import "sync/atomic"
+
+// Stats are counts since New, and what is open now.
+type Stats struct {
+	UDPQueries uint64
+	TCPQueries uint64
+	Refused    uint64 // clients that are not allowed
+	Malformed  uint64 // answered with the RCODE that they deserve
+	Ignored    uint64 // not answered: no header, or a response
+	Shed       uint64 // no place among the pending, or for the connection
+	Pending    int64
+	TCPClients int
+}
+
+type counters struct {
+	udpQueries, tcpQueries, refused, malformed, ignored, shed atomic.Uint64
+}
+
+// Stats returns the counts.
+func (f *Frontend) Stats() Stats {
+	c := &f.stats
+	return Stats{
+		UDPQueries: c.udpQueries.Load(), TCPQueries: c.tcpQueries.Load(),
+		Refused: c.refused.Load(), Malformed: c.malformed.Load(), Ignored: c.ignored.Load(), Shed: c.shed.Load(),
+		Pending: f.pending.Load(), TCPClients: f.clients.count(),
+	}
+}
