@@ -39,6 +39,9 @@ func (r *rig) testDig(t *testing.T, up upstreamServer) {
 	}
 	file := filepath.Join(t.TempDir(), "batch")
 	write(t, file, batch.String())
+	// Over UDP a server leaves out additional records that do not fit (RFC 2181,
+	// section 9). The daemon has asked over a stream, so it may have them.
+	stream := dig(t, up.plain, "+tcp", file)
 	for _, transport := range []string{"+notcp", "+tcp"} {
 		want := dig(t, up.plain, transport, file)
 		for _, state := range []string{"cold", "cached"} {
@@ -48,7 +51,7 @@ func (r *rig) testDig(t *testing.T, up upstreamServer) {
 			}
 			different := 0
 			for i := range got {
-				if got[i] == want[i] || up.fickleEDE && withoutEDE(got[i]) == withoutEDE(want[i]) {
+				if got[i] == want[i] || got[i] == stream[i] || up.fickleEDE && withoutEDE(got[i]) == withoutEDE(want[i]) {
 					continue
 				}
 				if different++; different <= 5 {

@@ -128,7 +128,7 @@ func (r *rig) testChangedKey(t *testing.T) {
 	addr := fmt.Sprintf("127.0.0.1:%d", changingPort)
 	serve := func(cert string) *process {
 		path := filepath.Join(dir, cert+".conf")
-		write(t, path, fmt.Sprintf("setLocal('127.0.0.1:15449')\nsetACL({'127.0.0.0/8'})\nnewServer({address='%s:53', healthCheckMode='up'})\n"+
+		write(t, path, fmt.Sprintf("setLocal('127.0.0.1:15450')\nsetACL({'127.0.0.0/8'})\nnewServer({address='%s:53', healthCheckMode='up'})\n"+
 			"addTLSLocal('%s', '%s/%s.pem', '%s/%s.key', {minTLSVersion='tls1.3'})\n", firstServer, addr, dir, cert, dir, cert))
 		p := start(t, "dnsdist", "--supervised", "--disable-syslog", "-C", path)
 		p.awaitTCP(t, addr)

@@ -58,9 +58,9 @@ const (
 	dnsdistPort = 15430
 )
 
-func newRig(t *testing.T, dir string) *rig {
+func newRig(t *testing.T, binary string) *rig {
 	t.Helper()
-	r := &rig{dir: t.TempDir(), daemon: filepath.Join(dir, "dnsproxy")}
+	r := &rig{dir: t.TempDir(), daemon: binary}
 	r.ca = newAuthority(t, filepath.Join(r.dir, "ca.pem"))
 	r.ca.issue(t, r.dir, "server", leaf{names: []string{dotName}})
 	names := zones(t, r.dir)
