@@ -65,7 +65,7 @@ func (r *rig) testDig(t *testing.T, up upstreamServer) {
 
 var (
 	// What dig prints that is not the answer's: times, sizes, IDs, TTLs and the OPT's UDP size, which is for one hop.
-	digNoise = regexp.MustCompile(`(?m)^(;; (Query time|WHEN|SERVER|MSG SIZE|Truncated).*|; <<>>.*|;; global options.*)\n|, id: \d+|udp: \d+`)
+	digNoise = regexp.MustCompile(`(?m)^(;; (Query time|WHEN|SERVER|MSG SIZE).*|; <<>>.*|;; global options.*)\n|^;; Truncated.*$|, id: \d+|udp: \d+`)
 	digTTL   = regexp.MustCompile(`(?m)^([^;\s]\S*\s+)\d+(\s+(?:IN|CH)\s)`)
 	digEDE   = regexp.MustCompile(`(?m)^; EDE: .*\n`)
 )
@@ -78,7 +78,8 @@ func dig(t *testing.T, addr, transport, file string) []string {
 	var answers []string
 	for _, answer := range strings.Split(out, "\n; <<>> DiG")[1:] {
 		_, answer, _ = strings.Cut(answer, "\n")
-		answers = append(answers, digTTL.ReplaceAllString(digNoise.ReplaceAllString(answer, ""), "${1}TTL$2"))
+		answer = strings.TrimSpace(digNoise.ReplaceAllString(answer, ""))
+		answers = append(answers, digTTL.ReplaceAllString(answer, "${1}TTL$2"))
 	}
 	return answers
 }

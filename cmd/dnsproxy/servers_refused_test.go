@@ -75,7 +75,7 @@ func (r *rig) testRefused(t *testing.T) {
 	table := func(port int, more ...string) string {
 		return upstreamTable("suspect", fmt.Sprintf("127.0.0.1:%d", port), r.ca.file, more...)
 	}
-	anyPin := strings.Repeat("A", 43) + "="
+	anyPin, wrongPin := strings.Repeat("A", 43)+"=", strings.Repeat("B", 42)+"A="
 	pinned := func(pin string) string { return fmt.Sprintf("pins = [%q, %q]", pin, anyPin) }
 	for i, c := range []struct {
 		name   string
@@ -86,9 +86,9 @@ func (r *rig) testRefused(t *testing.T) {
 		{"expired certificate", table(expiredPort), `(?i)expired`},
 		{"wrong name", table(wrongNamePort), `not ` + dotName + `|valid for other\.rig`},
 		{"unknown CA", table(unknownCAPort), `unknown authority`},
-		{"wrong pin", table(goodPort, pinned(strings.Repeat("B", 43)+"=")), `(?i)pin`},
+		{"wrong pin", table(goodPort, pinned(wrongPin)), `(?i)pin`},
 		{"wrong pin alone", fmt.Sprintf("[[upstream]]\nname = \"suspect\"\naddresses = [\"127.0.0.1:%d\"]\npins = [%q, %q]\n",
-			goodPort, strings.Repeat("B", 43)+"=", anyPin), `(?i)pin`},
+			goodPort, wrongPin, anyPin), `(?i)pin`},
 		{"suite outside the list", "[tls]\ncipher_suites = [\"TLS_AES_128_GCM_SHA256\"]\n" + table(suitePort), `(?i)handshake failure`},
 		{"group outside the list", table(groupPort), `(?i)handshake failure`},
 		{"no post-quantum group", "[tls]\nrequire_post_quantum = true\n" + table(goodPort), `(?i)handshake failure|quantum`},
@@ -112,7 +112,7 @@ func (r *rig) testRefused(t *testing.T) {
 		if sniffer.seen("before", 15400) == 0 {
 			t.Error("the upstream's own query in clear is not in the capture: it would miss the daemon's too")
 		}
-		d.rewrite(t, "", table(goodPort, pinned(strings.Repeat("B", 43)+"=")))
+		d.rewrite(t, "", table(goodPort, pinned(wrongPin)))
 		d.hangup(t)
 		d.awaitRefusal(t, "after%d.wild.plain.rig.", `(?i)pin`)
 		if leaks := sniffer.seen("secretafter", 15400); leaks > 0 {
