@@ -55,8 +55,9 @@ func (fs *flights) land(fl *flight, key []byte, r wire.Response) {
 
 // lead asks the upstreams, remembers what they say, and ends the flight.
 func (f *Forwarder) lead(ctx context.Context, fl *flight, q wire.Query, key []byte, route *Route, s *settings) {
-	ctx = withDeadline(ctx, time.Now().Add(s.Timeout))
-	r, err := route.Exchanger.Exchange(ctx, q)
+	limited, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	r, err := route.Exchanger.Exchange(limited, q)
 	switch {
 	case err == nil:
 		f.store(key, r, s)
@@ -109,17 +110,3 @@ func reason(err error) wire.EDE {
 	}
 	return wire.EDE{Code: wire.EDENetworkError, Text: err.Error(), Set: true}
 }
-
-// deadlineContext is a context with a deadline and without a timer of its own: who
-// takes it watches the deadline.
-type deadlineContext struct {
-	context.Context
-	deadline time.Time
-}
-
-func withDeadline(ctx context.Context, deadline time.Time) context.Context {
-	return deadlineContext{ctx, deadline}
-}
-
-// Deadline returns when the work should be given up.
-func (c deadlineContext) Deadline() (time.Time, bool) { return c.deadline, true }

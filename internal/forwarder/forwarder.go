@@ -7,6 +7,7 @@
 package forwarder
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -222,8 +223,7 @@ func (f *Forwarder) AppendAnswer(ctx context.Context, dst []byte, q wire.Query, 
 		return f.appendResult(ctx, dst, q, fl, limit)
 	}
 	if leader {
-		own := q.Clone()
-		f.running.Go(func() { f.lead(f.background, fl, own, key, route, s) })
+		f.leadInBackground(fl, q, key, route, s, func() {})
 	}
 	wait, cancel := context.WithTimeout(ctx, staleWait)
 	defer cancel()
@@ -276,10 +276,15 @@ func (f *Forwarder) refresh(q wire.Query, key []byte, route *Route) {
 		return
 	}
 	f.stats.refreshes.Add(1)
-	q, key = q.Clone(), append([]byte(nil), key...)
-	s := f.settings.Load()
+	f.leadInBackground(fl, q, key, route, f.settings.Load(), func() { <-f.refreshes })
+}
+
+// leadInBackground leads a flight that the client does not wait for to the end,
+// with copies of what is the client's, and calls done then.
+func (f *Forwarder) leadInBackground(fl *flight, q wire.Query, key []byte, route *Route, s *settings, done func()) {
+	ownQuery, ownKey := q.Clone(), bytes.Clone(key)
 	f.running.Go(func() {
-		defer func() { <-f.refreshes }()
-		f.lead(f.background, fl, q, key, route, s)
+		defer done()
+		f.lead(f.background, fl, ownQuery, ownKey, route, s)
 	})
 }
