@@ -77,6 +77,8 @@ func commonRules(pid uint32) []rule {
 		{"getdents64", unix.SYS_GETDENTS64, "listing a directory of CA files; the check of all threads", nil},
 		{"readlinkat", unix.SYS_READLINKAT, "resolving what a configured path links to", nil},
 
+		{"getcwd", unix.SYS_GETCWD, "a configuration that was named by a relative path", nil},
+
 		// Memory.
 		{"munmap", unix.SYS_MUNMAP, "the runtime and the cache return memory", nil},
 		{"madvise", unix.SYS_MADVISE, "the runtime and the cache return pages", nil},
