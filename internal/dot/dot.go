@@ -4,13 +4,20 @@
 //
 // It does not choose among addresses, retry or hedge: package upstream does.
 // A Client is safe for concurrent use.
+//
+// A session has two goroutines: one writes all queries that are queued as one
+// TLS record, one reads. Time is kept by one timer for each session; whoever
+// sends a query keeps its deadline. One mutex for each client guards all state,
+// and is never held across a read, a write or a handshake.
 package dot
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"log/slog"
+	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"dnsproxy/internal/spki"
@@ -30,14 +37,28 @@ type Endpoint struct {
 	Suites     []uint16
 	Groups     []tls.CurveID
 	RequirePQ  bool // refuse a key exchange that is not post-quantum
+
+	// Dial connects in place of TCP if it is not nil. It is for tests, and no
+	// part of what makes endpoints equal.
+	Dial func(context.Context, netip.AddrPort) (net.Conn, error)
 }
 
 // Equal reports whether two endpoints are the same in all that matters, so
 // that a session to one may serve the other.
-func (e Endpoint) Equal(o Endpoint) bool { panic("not built yet") }
+func (e Endpoint) Equal(o Endpoint) bool {
+	return e.Upstream == o.Upstream &&
+		e.Addr == o.Addr &&
+		e.ServerName == o.ServerName &&
+		e.RootsID == o.RootsID &&
+		slices.Equal(e.Pins, o.Pins) &&
+		e.ReportOnly == o.ReportOnly &&
+		slices.Equal(e.Suites, o.Suites) &&
+		slices.Equal(e.Groups, o.Groups) &&
+		e.RequirePQ == o.RequirePQ
+}
 
 // Result is what became of one query on one session. Either Err is nil and
-// Response is the upstream's, or Err says why there is none.
+// Response is the upstream's, or Err, an *Error, says why there is none.
 type Result struct {
 	Response wire.Response
 	Err      error
@@ -56,6 +77,24 @@ const (
 	BackingOff              // the last attempt failed; see Health.Until
 )
 
+// String returns the state as people read it.
+func (s State) String() string {
+	switch s {
+	case Idle:
+		return "idle"
+	case Connecting:
+		return "connecting"
+	case Ready:
+		return "ready"
+	case Suspect:
+		return "suspect"
+	case BackingOff:
+		return "backing off"
+	default:
+		return "unknown"
+	}
+}
+
 // Health is what a chooser among clients needs to know.
 type Health struct {
 	State   State
@@ -63,36 +102,5 @@ type Health struct {
 	RTTVar  time.Duration // smoothed deviation of RTT (RFC 6298)
 	Pending int           // queries in flight
 	Until   time.Time     // BackingOff: when the next attempt may be made
-	Err     error         // why the last session or attempt ended, nil after a success
+	Err     error         // why the last session or attempt failed, nil after a response
 }
-
-// Client holds at most one session to one endpoint, opened when first needed.
-type Client struct{}
-
-// NewClient returns a client that has not dialled yet.
-func NewClient(e Endpoint, log *slog.Logger) *Client { panic("not built yet") }
-
-// Pending is a query in flight.
-type Pending struct{}
-
-// Send sends q and delivers exactly one Result to results, which must have room
-// for it, unless the Pending is cancelled first. It does not block. Without a
-// session, the query waits for the one that is then dialled.
-func (c *Client) Send(q wire.Query, results chan<- Result) Pending { panic("not built yet") }
-
-// Cancel gives up on the response. The query's ID stays out of use for a while.
-func (p Pending) Cancel() { panic("not built yet") }
-
-// Silent reports whether the session that p was sent on has received nothing at
-// all since, which makes it suspect: the client then opens a replacement beside
-// it, and says Suspect until a response arrives on either.
-func (p Pending) Silent() bool { panic("not built yet") }
-
-// Health returns the client's present state.
-func (c *Client) Health() Health { panic("not built yet") }
-
-// Endpoint returns what NewClient was given.
-func (c *Client) Endpoint() Endpoint { panic("not built yet") }
-
-// Close ends the session and waits for its goroutines. Queries in flight end with an error.
-func (c *Client) Close() { panic("not built yet") }
