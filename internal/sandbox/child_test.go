@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"dnsproxy/internal/sandbox"
 )
 
@@ -42,6 +44,7 @@ type order struct {
 type result struct {
 	Act    string
 	Thread string          `json:",omitempty"`
+	Pid    int             `json:",omitempty"` // of a child that asks for something
 	Errno  syscall.Errno   `json:",omitempty"`
 	Err    string          `json:",omitempty"`
 	Report *sandbox.Report `json:",omitempty"`
@@ -101,6 +104,9 @@ func (r result) emit() {
 	}
 	os.Stdout.Write(append(line, '\n'))
 }
+
+// ask has the test do something.
+func ask(what string) { result{Act: "ask: " + what, Pid: os.Getpid()}.emit() }
 
 // report is a result of one act.
 func report(act, thread string, err error) {
@@ -241,7 +247,7 @@ type user struct {
 	become func(*exec.Cmd)
 }
 
-// users are root, if the test is, and one without privileges.
+// users are root, if the test is, one without privileges, and one who binds port 53 himself.
 func users(t *testing.T) []user {
 	t.Helper()
 	ourselves := user{"user " + strconv.Itoa(os.Getuid()), func(*exec.Cmd) {}}
@@ -269,7 +275,11 @@ func users(t *testing.T) []user {
 		cmd.Dir = dir
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}}
-	return []user{ourselves, nobody}
+	binder := user{"user 65534 with CAP_NET_BIND_SERVICE", func(cmd *exec.Cmd) {
+		nobody.become(cmd)
+		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
+	}}
+	return []user{ourselves, nobody, binder}
 }
 
 // trapped is the name of the system call at which a Go process died of SIGSYS.

@@ -67,6 +67,9 @@ var neededActs = []struct {
 	{"preemption of a busy goroutine", preempt},
 	{"random numbers", func(*work) error { _, err := rand.Read(make([]byte, 4096)); return err }},
 	{"times and usage", usage},
+	{"following the CPUs that it may use", func(*work) error { runtime.SetDefaultGOMAXPROCS(); return nil }},
+	{"a relative path", relativePath},
+	{"ignoring a signal", func(*work) error { signal.Ignore(syscall.SIGUSR2); return nil }},
 	{"SIGHUP", (*work).hangup},
 	{"stopped and continued", (*work).stopped},
 }
@@ -114,7 +117,7 @@ func (o order) awaitLine(r *bufio.Reader) string {
 
 // ask has the test do something and waits until it has.
 func (w *work) ask(what string) {
-	report("ask: "+what, "", nil)
+	ask(what)
 	w.order.awaitLine(w.control)
 }
 
@@ -186,7 +189,7 @@ func (w *work) refusedSession() error {
 }
 
 func (w *work) acceptClient() error {
-	report("ask: dial", "", nil)
+	ask("dial")
 	conn, err := w.listener.Accept()
 	if err != nil {
 		return err
@@ -199,7 +202,8 @@ func (w *work) acceptClient() error {
 	if _, err := io.ReadFull(conn, query); err != nil {
 		return err
 	}
-	if _, err := conn.Write(query); err != nil {
+	answer := net.Buffers{query[:2], query[2:]}
+	if _, err := answer.WriteTo(conn); err != nil {
 		return err
 	}
 	err = conn.(*net.TCPConn).CloseWrite()
@@ -353,8 +357,15 @@ func usage(*work) error {
 	return errors.Join(unix.Getrusage(unix.RUSAGE_SELF, &spent), unix.ClockGettime(unix.CLOCK_BOOTTIME, &since))
 }
 
+// relativePath: without PWD package os asks the kernel where it is.
+func relativePath(*work) error {
+	os.Unsetenv("PWD")
+	_, err := filepath.Abs("dnsproxy.toml")
+	return err
+}
+
 func (w *work) hangup() error {
-	report("ask: SIGHUP", "", nil)
+	ask("SIGHUP")
 	<-w.hangups
 	w.order.awaitLine(w.control)
 	signal.Stop(w.hangups)
@@ -377,6 +388,6 @@ func panicDeep(n int) {
 
 // waitForSignal says that it is ready and waits for the signal that ends it.
 func waitForSignal() {
-	report("ask: SIGABRT", "", nil)
+	ask("SIGABRT")
 	select {}
 }

@@ -20,7 +20,7 @@ import (
 // changed where that can be known beforehand. After any other error the process is
 // half sealed: the caller must exit.
 func Seal(p Policy, m Mode) (Report, error) {
-	return seal(p, m, denyErrno)
+	return seal(p, m, denial)
 }
 
 // seal is Seal with a choice of what becomes of calls that no rule allows.

@@ -34,6 +34,7 @@ type host struct {
 	listener *net.TCPListener
 	udp      *net.UDPConn
 	notify   *net.UnixConn
+	pid      int        // of the child, which a tracer may have started
 	clients  []net.Conn // each has sent two datagrams
 	cmd      *exec.Cmd
 	stdin    io.Writer
@@ -152,6 +153,7 @@ func (h *host) run(change func(*exec.Cmd)) []result {
 			h.t.Fatalf("child said %q", lines.Text())
 		}
 		if what, asks := strings.CutPrefix(r.Act, "ask: "); asks {
+			h.pid = r.Pid
 			h.serve(what)
 			continue
 		}
@@ -194,26 +196,26 @@ func (h *host) serve(what string) {
 			h.t.Fatal(err)
 		}
 	case "SIGHUP":
-		h.cmd.Process.Signal(syscall.SIGHUP)
+		unix.Kill(h.pid, syscall.SIGHUP)
 	case "SIGSTOP and SIGCONT":
-		h.cmd.Process.Signal(syscall.SIGSTOP)
-		h.awaitState('T')
-		h.cmd.Process.Signal(syscall.SIGCONT)
+		unix.Kill(h.pid, syscall.SIGSTOP)
+		h.awaitStop()
+		unix.Kill(h.pid, syscall.SIGCONT)
 	default:
 		h.t.Fatalf("child asks for %q", what)
 	}
 	io.WriteString(h.stdin, "done\n")
 }
 
-// awaitState waits until the child is in a state of proc_pid_stat(5).
-func (h *host) awaitState(state byte) {
+// awaitStop waits until the child is stopped, perhaps under a tracer; proc_pid_stat(5).
+func (h *host) awaitStop() {
 	h.t.Helper()
 	for h.t.Context().Err() == nil {
-		stat, err := os.ReadFile("/proc/" + strconv.Itoa(h.cmd.Process.Pid) + "/stat")
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(h.pid) + "/stat")
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if _, after, _ := strings.Cut(string(stat), ") "); after[0] == state {
+		if _, after, _ := strings.Cut(string(stat), ") "); after[0] == 'T' || after[0] == 't' {
 			return
 		}
 	}
@@ -262,7 +264,7 @@ func TestNeededActsSucceed(t *testing.T) {
 						t.Errorf("%s: %s", r.Act, r.Err)
 					}
 				}
-				checkThreads(t, h.cmd.Process.Pid, sealed)
+				checkThreads(t, h.pid, sealed)
 				h.end()
 			})
 		}
