@@ -15,6 +15,8 @@ const (
 	connectPatience = 200 * time.Millisecond // without one: RFC 8305, section 8, has 100 ms to 2 s, 250 ms advised
 	nextPatience    = 100 * time.Millisecond // the same for all attempts but the first
 	lonePatience    = 250 * time.Millisecond // until silence counts where few queries wait
+	unknownPatience = time.Second            // the same where the answer time is not known yet
+	maxForbearance  = time.Second
 	lostPatience    = time.Second            // until a query that alone has no answer is sent again
 	strictPatience  = time.Second            // until another upstream may learn a name if there is no hedge budget
 	maxLook         = 500 * time.Millisecond // between looks
@@ -23,12 +25,13 @@ const (
 	pauseDoublings  = 3                      // 25, 50, 100, 200 ms
 )
 
-// expected returns the time within which a session with that health nearly always answers.
-func expected(h dot.Health) time.Duration {
-	if h.RTT == 0 {
-		return maxPatience
+// expected returns the time within which c's session nearly always answers.
+func (c *candidate) expected(h dot.Health) time.Duration {
+	d := maxPatience
+	if h.RTT > 0 {
+		d = max(min(h.RTT+4*h.RTTVar, max(maxPatience, h.RTT+h.RTTVar)), minPatience)
 	}
-	return max(min(h.RTT+4*h.RTTVar, max(maxPatience, h.RTT+h.RTTVar)), minPatience)
+	return max(d, time.Duration(c.forbearance.Load()))
 }
 
 // choice is a candidate that a query may go to next.
@@ -77,7 +80,7 @@ func (x *exchange) lookAround(to choice, now instant) choice {
 		for i := range to.k {
 			g.candidates[x.order.at(i)].report(now, chosen)
 		}
-		g.lookAfter(x.query, x.order, to.k, now)
+		g.lookAfter(x.order, to.k, now)
 	}
 	c := g.explore(chosen, now)
 	if c == nil {
@@ -89,7 +92,9 @@ func (x *exchange) lookAround(to choice, now instant) choice {
 		x.home = g.upstreamOf[position]
 		c.scoutedAt.Store(int64(now))
 	} else if g.budget.take(g.upstreamOf[position] == x.home) {
-		g.probe(c, x.query, now)
+		c.scoutedAt.Store(int64(now))
+		g.pool.tally.explored.Add(1)
+		c.sendCopy(x.query)
 	}
 	return to
 }
@@ -108,8 +113,8 @@ func (x *exchange) best(now instant) (best choice, ok bool) {
 			continue
 		}
 		class, h := c.appraise(now)
-		if t.flying > 0 && h.State != dot.Ready && h.State != dot.Suspect {
-			continue // that one waits for the session as well as another would
+		if t.flying > 0 && h.State != dot.Ready {
+			continue // that one waits for the next session as well as another would
 		}
 		rank := int(class) << 2
 		if t.flying > 0 {
@@ -188,7 +193,7 @@ func (x *exchange) send(position int, h dot.Health, now instant) {
 	}
 	*a = attempt{results: a.spare, position: position, sent: now, due: now + connectPatience}
 	if h.State == dot.Ready || h.State == dot.Suspect {
-		a.begun, a.due = now, now+expected(h)
+		a.begun, a.due = now, now+c.expected(h)
 	}
 	if x.sends > 0 {
 		a.due = min(a.due, now+nextPatience)
@@ -201,23 +206,35 @@ func (x *exchange) send(position int, h dot.Health, now instant) {
 	t.flying++
 	t.notBefore = now + pause(t.sends)
 	c.counters.sends.Add(1)
-	a.pending = c.client.Send(x.query, a.results)
+	a.pending = c.client.Send(x.query, a.results, &a.keep)
 	x.arm(now)
 }
 
-// slot returns a free attempt, the oldest one's if there is none.
+// slot returns a free attempt. If there is none it gives up the oldest of those lost, and of
+// these rather one that still waits for a session.
 func (x *exchange) slot() *attempt {
 	oldest := 0
 	for i := range x.attempts {
 		if x.attempts[i].results == nil {
 			return &x.attempts[i]
 		}
-		if x.attempts[i].sent < x.attempts[oldest].sent {
+		if x.attempts[i].before(&x.attempts[oldest]) {
 			oldest = i
 		}
 	}
 	x.drop(oldest)
 	return &x.attempts[oldest]
+}
+
+// before reports whether a is to be given up rather than b.
+func (a *attempt) before(b *attempt) bool {
+	if a.lost != b.lost {
+		return a.lost
+	}
+	if (a.begun == 0) != (b.begun == 0) {
+		return a.begun == 0
+	}
+	return a.sent < b.sent
 }
 
 // arm sets the timer to the first attempt that is due.
@@ -254,7 +271,7 @@ func (x *exchange) late(now instant) {
 
 // judge decides whether an attempt that is due has failed, and hedges it if not.
 func (x *exchange) judge(a *attempt, now instant) {
-	c := x.group.candidates[a.position]
+	c, t := x.group.candidates[a.position], &x.tries[a.position]
 	class, h := c.appraise(now)
 	waited := now - a.begun
 	switch {
@@ -266,16 +283,16 @@ func (x *exchange) judge(a *attempt, now instant) {
 		c.shun(now, Connecting)
 		x.lose(a, Connecting, now)
 	case a.begun == 0:
-		a.begun, a.due = now, now+expected(h)
-	case telling(h, waited) && a.pending.Silent():
+		a.begun, a.due = now, now+c.expected(h)
+	case c.telling(h, waited, t.alarms) && a.pending.Silent():
+		t.alarms++
 		c.appraise(now) // it is suspect now, unless a younger session is well
 		x.lose(a, Silent, now)
-	case !x.repeated && waited >= max(lostPatience, 3*h.RTT):
-		x.repeated = true
+	case waited >= max(lostPatience, 3*h.RTT):
 		x.lose(a, Unanswered, now)
 	default:
 		a.due = now + min(max(waited, minPatience), maxLook)
-		if look := a.begun + alone(h); look > now {
+		if look := a.begun + c.alone(h); look > now {
 			a.due = min(a.due, look)
 		}
 		if class <= held {
@@ -285,31 +302,53 @@ func (x *exchange) judge(a *attempt, now instant) {
 }
 
 // alone returns the time after which silence counts though few queries wait for an answer:
-// then a resolver that has to recurse is likelier than a frozen one.
-func alone(h dot.Health) time.Duration { return max(lonePatience, h.RTT+4*h.RTTVar) }
+// then a resolver that has to recurse is likelier than a frozen one. A session that has
+// just been opened, by an upstream whose time is not known, is alive for certain.
+func (c *candidate) alone(h dot.Health) time.Duration {
+	if h.RTT == 0 {
+		return unknownPatience
+	}
+	return max(lonePatience, h.RTT+4*h.RTTVar, time.Duration(c.forbearance.Load()))
+}
 
-// telling reports whether silence for so long would say that the session is stuck.
-func telling(h dot.Health, waited time.Duration) bool {
-	return waited >= alone(h) || h.Pending >= crowd && waited >= expected(h)
+// telling reports whether silence for so long would say that the session is stuck. A session
+// that was opened since the same query met silence is alive, and the query itself is likely to be
+// slow: so each alarm makes the next come four times as late.
+func (c *candidate) telling(h dot.Health, waited time.Duration, alarms int) bool {
+	crowded := alarms == 0 && h.RTT > 0 && h.Pending >= crowd
+	return waited >= c.alone(h)<<(2*alarms) || crowded && waited >= c.expected(h)
+}
+
+// forbear makes c's silence count later after it was no sign of a fault, and sooner
+// again with each answer in time. The client measures no time of queries that it sent twice, so
+// one that grew slow all at once would be taken for a silent one again and again.
+func (c *candidate) forbear(took time.Duration, falseAlarm bool) {
+	now := c.forbearance.Load()
+	if falseAlarm {
+		c.forbearance.Store(int64(min(took, maxForbearance)))
+	} else if now > 0 {
+		c.forbearance.Store(now - now/8 - 1)
+	}
 }
 
 // lose gives an attempt up as failed, though its response is taken if it comes.
 func (x *exchange) lose(a *attempt, why Reason, now instant) {
 	a.lost, a.why = true, why
-	x.tries[a.position].blame(why, now)
+	x.tries[a.position].fail(why, now)
 	x.group.candidates[a.position].counters.failures[why].Add(1)
 }
 
-// revive goes on with attempts that were lost while they waited for a session that is up now:
-// they have just been sent.
+// revive goes on with attempts whose session has come up since they were lost: the client
+// has just sent them on it.
 func (x *exchange) revive(now instant) (revived bool) {
 	for i := range x.attempts {
 		a := &x.attempts[i]
-		if a.results == nil || !a.lost || a.begun != 0 {
+		if a.results == nil || !a.lost || a.why == Unanswered {
 			continue
 		}
-		if _, h := x.group.candidates[a.position].appraise(now); h.State == dot.Ready {
-			a.lost, a.begun, a.due = false, now, now+expected(h)
+		c := x.group.candidates[a.position]
+		if _, h := c.appraise(now); h.State == dot.Ready {
+			a.lost, a.begun, a.due = false, now, now+c.expected(h)
 			revived = true
 		}
 	}

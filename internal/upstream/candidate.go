@@ -44,7 +44,8 @@ type candidate struct {
 	shunnedAt   atomic.Int64 // instant since when it is not a first choice; 0: it is one
 	heldUntil   atomic.Int64 // instant
 	reported    atomic.Bool  // the log says that it is not used
-	scoutedAt   atomic.Int64 // instant of the last attempt or probe meant to find out whether it is back
+	scoutedAt   atomic.Int64 // instant of the last attempt or copy meant to find out how it fares
+	forbearance atomic.Int64 // time.Duration; see forbear
 	exploredRTT atomic.Int64 // Health.RTT when it was last explored
 
 	// mu guards the fields below. Never held across a call of client.
@@ -52,7 +53,7 @@ type candidate struct {
 	reason   Reason
 	returned instant // the last time it came back
 	penalty  time.Duration
-	probe    pending // the last probe, cancelled by the next
+	copied   pending // the last copy, cancelled by the next
 }
 
 // appraise returns the candidate's class and health, and notices its return.
@@ -144,16 +145,18 @@ func (c *candidate) report(now instant, instead *candidate) {
 	why := c.reason
 	c.mu.Unlock()
 	c.log.Warn("upstream not used", "upstream", c.endpoint.Upstream, "address", c.endpoint.Addr,
-		"reason", why.String(), "err", c.client.Health().Err, "instead", instead.endpoint.Upstream, "instead_address", instead.endpoint.Addr)
+		"reason", why.String(), "err", causeOf(c.client.Health().Err),
+		"instead", instead.endpoint.Upstream, "instead_address", instead.endpoint.Addr)
 }
 
-// sendProbe sends a copy of q whose answer nobody waits for: what counts is that the client
-// hears something. The probe before it is given up.
-func (c *candidate) sendProbe(q wire.Query) {
-	next := c.client.Send(q.Clone(), make(chan dot.Result, 1))
+// sendCopy sends a copy of q whose answer nobody waits for: what counts is the time that it
+// takes. The copy before it is given up.
+func (c *candidate) sendCopy(q wire.Query) {
+	c.counters.sends.Add(1)
+	next := c.client.Send(q, make(chan dot.Result, 1), new(dot.Pending))
 	c.mu.Lock()
-	last := c.probe
-	c.probe = next
+	last := c.copied
+	c.copied = next
 	c.mu.Unlock()
 	if last != nil {
 		last.Cancel()

@@ -1,10 +1,13 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"time"
+
+	"dnsproxy/internal/dot"
 )
 
 // Reason is why an attempt gave no response.
@@ -18,6 +21,7 @@ const (
 	Connecting         // no session was open in time
 	Silent             // the session received nothing at all
 	Unanswered         // the session answered other queries
+	Busy               // too many queries are in flight there
 	reasons
 )
 
@@ -34,6 +38,8 @@ func (r Reason) String() string {
 		return "silent"
 	case Unanswered:
 		return "no response"
+	case Busy:
+		return "busy"
 	default:
 		return "not asked"
 	}
@@ -79,7 +85,7 @@ func (a Attempt) append(b *strings.Builder) {
 		fmt.Fprintf(b, ", asked %d times", a.Sends)
 	}
 	if a.Err != nil {
-		fmt.Fprintf(b, " (%s)", strings.Map(printable, a.Err.Error()))
+		fmt.Fprintf(b, " (%s)", strings.Map(printable, causeOf(a.Err)))
 	}
 }
 
@@ -109,7 +115,20 @@ func (e *Error) EDE() (code uint16, text string) {
 
 // reached reports whether a session was up.
 func (a Attempt) reached() bool {
-	return a.Reason == Closed || a.Reason == Silent || a.Reason == Unanswered
+	return a.Reason == Closed || a.Reason == Silent || a.Reason == Unanswered || a.Reason == Busy
+}
+
+// causeOf returns what err says, without the upstream and address that stand before it anyway.
+func causeOf(err error) string {
+	var e *dot.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return e.Cause()
+	default:
+		return err.Error()
+	}
 }
 
 // printable keeps a line one line.

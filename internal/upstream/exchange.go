@@ -29,7 +29,6 @@ type exchange struct {
 	sends    int
 	pauses   int  // taken while no candidate was worth an attempt
 	hedged   bool // it had its hedge
-	repeated bool // it was sent again since a session that answers others did not answer it
 }
 
 // attempt is a query in flight.
@@ -37,12 +36,13 @@ type attempt struct {
 	results  chan dot.Result // with room for one; nil while free, so that select passes it over
 	spare    chan dot.Result // empty and nobody's: the next results
 	pending  pending
+	keep     dot.Pending // for pending
 	position int
 	sent     instant
 	due      instant // when to look whether it has failed
 	begun    instant // when it went out on a session, as far as known; 0: it waits for one
 	lost     bool    // held to have failed, though a response would still do
-	why      Reason  // lost: the reason
+	why      Reason  // the reason why it was lost last
 }
 
 // try is what became of an exchange at one candidate.
@@ -50,6 +50,7 @@ type try struct {
 	sends     int
 	closes    int // sessions that ended
 	flying    int // attempts in flight
+	alarms    int // times that a session was found silent
 	reason    Reason
 	err       error
 	first     instant // of the sends
@@ -83,12 +84,14 @@ func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, erro
 			x.late(p.now())
 			continue
 		case <-ctx.Done():
-			err := x.failure(ctx.Err(), p.now())
-			g.failed(err)
+			now := p.now()
+			err := x.failure(ctx.Err(), now)
+			g.failed(err, now)
 			return wire.Response{}, err
 		}
-		if x.settle(i, r, p.now()) {
-			g.answered()
+		now := p.now()
+		if x.settle(i, r, now) {
+			g.answered(now)
 			return r.Response, nil
 		}
 	}
@@ -121,19 +124,22 @@ func (p *Pool) end(x *exchange) {
 	}
 	clear(x.tries)
 	x.group, x.query, x.order = nil, wire.Query{}, order{}
-	x.sends, x.pauses, x.hedged, x.repeated = 0, 0, false, false
+	x.sends, x.pauses, x.hedged = 0, 0, false
 	p.exchanges.Put(x)
 }
 
-// drop cancels an attempt. Its channel may be about to receive the response, so it is
-// never used again: another query must not find that there.
+// drop gives up an attempt. If its channel has received the result, or is about to, it is
+// not used again: another query must not find that there.
 func (x *exchange) drop(i int) {
 	a := &x.attempts[i]
+	spare := a.spare
 	if a.results != nil {
-		a.pending.Cancel()
+		if a.pending.Cancel() {
+			spare = a.results
+		}
 		x.tries[a.position].flying--
 	}
-	*a = attempt{spare: a.spare}
+	*a = attempt{spare: spare}
 }
 
 // settle takes the result of attempt i and reports whether it is a response.
@@ -142,30 +148,17 @@ func (x *exchange) settle(i int, r dot.Result, now instant) bool {
 	c := x.group.candidates[a.position]
 	t := &x.tries[a.position]
 	t.flying--
-	sent, lost := a.sent, a.lost
+	sent, lost, why := a.sent, a.lost, a.why
 	*a = attempt{spare: a.results} // its one result was taken: it is empty
 	if r.Err == nil {
 		c.counters.answered(now - sent)
+		c.forbear(now-sent, why == Silent)
 		return true
 	}
 	t.err = r.Err
-	class, h := c.appraise(now)
-	why := Closed
-	switch {
-	case h.State == dot.BackingOff:
-		why = Unreachable
-		t.notBefore = now + pause(t.sends)
-	case t.closes == 0: // as any idle close may do: again at once
-		t.closes, t.notBefore = 1, now
-	default: // the session opened in the first one's place ended as well
-		t.closes++
-		t.notBefore = now + pause(t.closes)
-		if class <= held {
-			c.distrust(now)
-		}
-	}
+	why = x.blame(c, t, now)
 	if !lost { // else it was counted then
-		t.blame(why, now)
+		t.fail(why, now)
 		c.counters.failures[why].Add(1)
 	}
 	if !x.live() {
@@ -174,8 +167,32 @@ func (x *exchange) settle(i int, r dot.Result, now instant) bool {
 	return false
 }
 
-// blame notes why an attempt failed.
-func (t *try) blame(why Reason, now instant) { t.reason, t.failed = why, now }
+// blame returns why an attempt at c ended with t.err, and decides when c may be asked again.
+func (x *exchange) blame(c *candidate, t *try, now instant) Reason {
+	class, h := c.appraise(now)
+	fault := dot.ReasonOf(t.err)
+	switch {
+	case h.State == dot.BackingOff || fault == dot.Shutdown:
+		t.notBefore = now + pause(t.sends)
+		return Unreachable
+	case fault == dot.Busy:
+		t.notBefore = now + pause(t.sends)
+		return Busy
+	case fault != dot.Protocol && t.closes == 0: // as any idle close may do: again at once
+		t.closes, t.notBefore = 1, now
+		return Closed
+	default: // the session opened in the first one's place ended as well, or talks nonsense
+		t.closes = max(t.closes+1, 2)
+		t.notBefore = now + pause(t.closes)
+		if class <= held {
+			c.distrust(now)
+		}
+		return Closed
+	}
+}
+
+// fail notes why an attempt failed.
+func (t *try) fail(why Reason, now instant) { t.reason, t.failed = why, now }
 
 // pause returns how long the n-th failure at one candidate keeps a query away from it.
 func pause(n int) time.Duration { return 50 * time.Millisecond << min(n, 4) }

@@ -24,6 +24,7 @@ const (
 var (
 	errClosed  = errors.New("session closed by peer")
 	errRefused = errors.New("connection refused")
+	errSilent  = errors.New("no response on a new session")
 )
 
 // fakeServer is what stands behind fakeClients of one address.
@@ -33,6 +34,8 @@ type fakeServer struct {
 	delay      time.Duration // of answers
 	handshake  time.Duration
 	dropEvery  int // the n-th query is never answered
+	slowEvery  int // the n-th query is answered after slow
+	slow       time.Duration
 	closeAfter int // queries on one session; the one after it resets it
 	queries    []time.Time
 	dials      []time.Time
@@ -42,7 +45,7 @@ type fakeServer struct {
 }
 
 func newServer(delay time.Duration) *fakeServer {
-	return &fakeServer{delay: delay, handshake: 10 * time.Millisecond, sessions: map[*fakeSession]bool{}}
+	return &fakeServer{delay: delay, slow: 500 * time.Millisecond, handshake: 10 * time.Millisecond, sessions: map[*fakeSession]bool{}}
 }
 
 // set changes the server's mode.
@@ -118,6 +121,9 @@ type fakeSession struct {
 	received time.Time
 	queries  int
 	void     bool // half-open: what is sent on it vanishes
+	suspect  bool
+	ended    bool
+	answers  int
 	waiting  map[*fakePending]bool
 }
 
@@ -128,7 +134,7 @@ type fakeClient struct {
 
 	mu      sync.Mutex
 	session *fakeSession // the one for new queries
-	stuck   *fakeSession // a suspect one
+	old     *fakeSession // the one before
 	dialing bool
 	fails   int
 	until   time.Time
@@ -138,34 +144,54 @@ type fakeClient struct {
 	queue   []*fakePending
 	closed  bool
 	sends   []time.Time
+	dialled time.Time
+	wanted  time.Time
 	late    int // responses to cancelled queries
+	opens   int
+	live    int // queries neither answered nor given up
 }
 
 type fakePending struct {
 	client  *fakeClient
 	session *fakeSession
+	resent  bool
 	sent    time.Time
 	results chan<- dot.Result
 	over    bool
 }
 
-func (c *fakeClient) Send(q wire.Query, results chan<- dot.Result) upstream.Pending {
+func (c *fakeClient) Send(q wire.Query, results chan<- dot.Result, _ *dot.Pending) upstream.Pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sends = append(c.sends, time.Now())
+	c.wanted = time.Now()
 	p := &fakePending{client: c, results: results, sent: time.Now()}
+	c.live++
 	if c.closed {
-		p.over = true
-		results <- dot.Result{Err: errClosed}
+		p.finishLocked(dot.Result{Err: errClosed})
 		return p
 	}
 	if c.session != nil {
 		c.putLocked(p)
 		return p
 	}
+	if time.Now().Before(c.until) && !c.dialing && time.Since(c.dialled) < 100*time.Millisecond {
+		p.finishLocked(dot.Result{Err: c.err})
+		return p
+	}
 	c.queue = append(c.queue, p)
 	c.dialLocked()
 	return p
+}
+
+func (c *fakeClient) Open() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opens++
+	c.wanted = time.Now()
+	if c.session == nil && time.Now().After(c.until) {
+		c.dialLocked()
+	}
 }
 
 // putLocked sends p on the session.
@@ -179,12 +205,15 @@ func (c *fakeClient) putLocked(p *fakePending) {
 	drop := s.dropEvery > 0 && len(s.queries)%s.dropEvery == 0
 	reset := s.closeAfter > 0 && f.queries > s.closeAfter
 	delay := s.delay
+	if s.slowEvery > 0 && len(s.queries)%s.slowEvery == 0 {
+		delay = s.slow
+	}
 	s.mu.Unlock()
 	switch {
 	case reset:
 		s.do(0, func() { c.end(f, errClosed) })
 	case !drop && !f.void:
-		s.do(delay, func() { c.receive(p) })
+		s.do(delay, func() { c.receive(f, p) })
 	}
 }
 
@@ -192,7 +221,7 @@ func (c *fakeClient) dialLocked() {
 	if c.dialing || c.closed {
 		return
 	}
-	c.dialing = true
+	c.dialing, c.dialled = true, time.Now()
 	s := c.server
 	s.mu.Lock()
 	s.dials = append(s.dials, time.Now())
@@ -209,14 +238,27 @@ func (c *fakeClient) refused() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dialing = false
-	c.err = errRefused
-	c.until = time.Now().Add(min(100*time.Millisecond<<min(c.fails, 5), 2*time.Second))
-	c.fails++
+	c.failedLocked(errRefused)
 	queue := c.queue
 	c.queue = nil
 	for _, p := range queue {
 		p.finishLocked(dot.Result{Err: errRefused})
 	}
+}
+
+// failedLocked backs off.
+func (c *fakeClient) failedLocked(err error) {
+	c.err = err
+	wait := min(100*time.Millisecond<<min(c.fails, 10), 5*time.Second)
+	c.until = time.Now().Add(wait)
+	c.fails++
+	time.AfterFunc(wait, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if (c.session == nil || c.session.suspect) && time.Since(c.wanted) < 10*time.Second && !time.Now().Before(c.until) {
+			c.dialLocked()
+		}
+	})
 }
 
 func (c *fakeClient) connected() {
@@ -233,13 +275,23 @@ func (c *fakeClient) connected() {
 	if c.closed {
 		return
 	}
-	c.fails, c.err, c.until = 0, nil, time.Time{}
+	old := c.session
 	c.session = &fakeSession{client: c, waiting: map[*fakePending]bool{}}
 	c.server.mu.Lock()
 	c.server.sessions[c.session] = true
 	c.server.mu.Unlock()
 	queue := c.queue
 	c.queue = nil
+	if c.old != nil { // only one lingers
+		c.old.ended = true
+	}
+	c.old = old
+	if old != nil {
+		for p := range old.waiting {
+			p.resent = true
+			queue = append(queue, p)
+		}
+	}
 	for _, p := range queue {
 		if !p.over {
 			c.putLocked(p)
@@ -254,38 +306,33 @@ func (c *fakeClient) end(f *fakeSession, err error) {
 	if c.session == f {
 		c.session = nil
 	}
-	if c.stuck == f {
-		c.stuck = nil
-	}
-	c.err = err
-	waiting := f.waiting
-	f.waiting = map[*fakePending]bool{}
-	for p := range waiting {
-		p.finishLocked(dot.Result{Err: err})
+	f.ended = true
+	for p := range f.waiting {
+		if p.session == f {
+			p.finishLocked(dot.Result{Err: err})
+		}
 	}
 }
 
-func (c *fakeClient) receive(p *fakePending) {
+func (c *fakeClient) receive(f *fakeSession, p *fakePending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := p.session
-	if !f.waiting[p] && !p.over {
-		return // the session ended
+	if f.ended {
+		return
 	}
+	f.received, f.suspect = time.Now(), false
+	f.answers++
+	c.fails, c.err, c.until = 0, nil, time.Time{}
 	delete(f.waiting, p)
-	f.received = time.Now()
-	if c.stuck != nil {
-		if c.session == nil {
-			c.session = c.stuck
-		}
-		c.stuck = nil
-	}
+	delete(p.session.waiting, p)
 	if p.over {
 		c.late++
 		return
 	}
 	took := time.Since(p.sent)
-	if c.rtt == 0 {
+	if p.resent {
+		// says nothing of the time (RFC 6298, section 3)
+	} else if c.rtt == 0 {
 		c.rtt, c.rttvar = took, took/2
 	} else {
 		c.rttvar += (max(took-c.rtt, c.rtt-took) - c.rttvar) / 4
@@ -297,26 +344,40 @@ func (c *fakeClient) receive(p *fakePending) {
 func (p *fakePending) finishLocked(r dot.Result) {
 	if !p.over {
 		p.over = true
+		p.client.live--
 		p.results <- r
 	}
 }
 
-func (p *fakePending) Cancel() {
+func (p *fakePending) Cancel() bool {
 	p.client.mu.Lock()
 	defer p.client.mu.Unlock()
+	if p.over {
+		return false
+	}
 	p.over = true
+	p.client.live--
+	if p.session != nil {
+		delete(p.session.waiting, p)
+	}
+	return true
 }
 
 func (p *fakePending) Silent() bool {
 	c := p.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.over || p.session == nil || !p.session.received.Before(p.sent) {
+	if p.over || p.session != nil && p.session.received.After(p.sent) {
 		return false
 	}
-	if p.session == c.session {
-		c.stuck, c.session = c.session, nil
-		c.dialLocked()
+	if p.session != nil && p.session == c.session {
+		c.session.suspect = true
+		if !time.Now().Before(c.until) && !c.dialing {
+			if c.session.answers == 0 {
+				c.failedLocked(errSilent)
+			}
+			c.dialLocked()
+		}
 	}
 	return true
 }
@@ -325,28 +386,21 @@ func (c *fakeClient) Health() dot.Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := dot.Health{RTT: c.rtt, RTTVar: c.rttvar, Until: c.until, Err: c.err}
-	for _, f := range []*fakeSession{c.session, c.stuck} {
-		if f == nil {
-			continue
-		}
-		for p := range f.waiting {
-			if !p.over {
-				h.Pending++
-			}
-		}
-	}
+	h.Pending = c.live
 	switch {
-	case c.stuck != nil:
+	case c.session != nil && c.session.suspect:
 		h.State = dot.Suspect
 	case c.session != nil:
 		h.State = dot.Ready
 	case c.dialing:
 		h.State = dot.Connecting
-	case !c.until.IsZero():
+	case time.Now().Before(c.until):
 		h.State = dot.BackingOff
 	}
 	return h
 }
+
+func (c *fakeClient) Stats() dot.Stats { return dot.Stats{} }
 
 func (c *fakeClient) Close() {
 	c.mu.Lock()

@@ -168,7 +168,7 @@ func TestAllDownThenBack(t *testing.T) {
 				start := time.Now()
 				back := start.Add(30 * time.Second)
 				var down bool
-				all := w.load(g, 200, 33*time.Second, func() {
+				all := w.load(g, 100, 33*time.Second, func() {
 					every(m)
 					time.Sleep(10 * time.Second)
 					down = g.Down()
@@ -184,7 +184,7 @@ func TestAllDownThenBack(t *testing.T) {
 				all.between(back.Add(-2500*time.Millisecond), back).expect(t, "waiting when they came back", 3500*time.Millisecond)
 				all.between(back, back.Add(time.Second)).expect(t, "in the first second", time.Second)
 				all.between(back.Add(time.Second), back.Add(3*time.Second)).expect(t, "after it", 50*time.Millisecond)
-				w.expectNoStorm(t, start.Add(5*time.Second), back, 200)
+				w.expectNoStorm(t, start.Add(5*time.Second), back, 100)
 				if n := w.log.lines("no upstream answers"); n != 1 {
 					t.Errorf("%d lines that nobody answers, want 1:\n%v", n, w.log)
 				}

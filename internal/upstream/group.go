@@ -6,15 +6,14 @@ import (
 	"time"
 
 	"dnsproxy/internal/dot"
-	"dnsproxy/internal/wire"
 )
 
 // How often a group looks after candidates that it does not use. Each interval is
 // stretched or shortened by up to a half at random.
 const (
-	probeEvery   = 500 * time.Millisecond // copies to one that stands before the one in use
+	openEvery    = 500 * time.Millisecond // word to those that stand before the one in use
 	scoutEvery   = 100 * time.Millisecond // attempts at one that is poor while none is better
-	forceEvery   = 400 * time.Millisecond // attempts at one that is backing off while none is better
+	forceEvery   = 250 * time.Millisecond // attempts at one that is backing off while none is better
 	exploreEvery = 500 * time.Millisecond // copies to one that is not the fastest; see explore
 	exploreAgain = 10 * time.Second       // the same, to one whose time is known
 	rankEvery    = 100 * time.Millisecond
@@ -34,9 +33,10 @@ type Group struct {
 
 	turn    atomic.Uint64 // Spread: queries so far
 	fastest atomic.Pointer[[]int]
-	failing atomic.Bool // the log says that nobody answers
+	failing atomic.Bool  // the log says that nobody answers
+	backAt  atomic.Int64 // instant when it last said that they answer again
 
-	ranking, probing, scouting, forcing, exploring gate
+	ranking, opening, scouting, forcing, exploring gate
 }
 
 // order is the positions of a group's candidates, best first, as far as their policy goes.
@@ -100,30 +100,19 @@ func (g *Group) Down() bool {
 // strict reports whether a second upstream may see a name only if the first has failed.
 func (g *Group) strict() bool { return g.budget.cross.share == 0 }
 
-// lookAfter sends a copy of q, which is about to go to the k-th candidate of o, to one that
-// stands before it and would have been asked had it not failed: so its return is noticed. No
-// one learns of a name that was not meant for them, and the query does not depend on it.
-func (g *Group) lookAfter(q wire.Query, o order, k int, now instant) {
-	if !g.probing.pass(now, probeEvery) {
+// lookAfter tells the candidates that stand before the k-th of o, and failed, that they are
+// still wanted: so their clients go on opening sessions, and a return is noticed, though
+// no query depends on it, and no further party learns a name.
+func (g *Group) lookAfter(o order, k int, now instant) {
+	if !g.opening.pass(now, openEvery) {
 		return
 	}
-	var lost *candidate
 	for i := range k {
 		c := g.candidates[o.at(i)]
-		if class, _ := c.appraise(now); class == poor && (lost == nil || c.scoutedAt.Load() < lost.scoutedAt.Load()) {
-			lost = c
+		if class, _ := c.appraise(now); class >= poor {
+			c.client.Open()
 		}
 	}
-	if lost != nil {
-		g.probe(lost, q, now)
-	}
-}
-
-func (g *Group) probe(c *candidate, q wire.Query, now instant) {
-	c.scoutedAt.Store(int64(now))
-	g.pool.tally.probes.Add(1)
-	c.counters.sends.Add(1)
-	c.sendProbe(q)
 }
 
 // explore returns a candidate other than best that the next query may go to so that its answer time
@@ -171,16 +160,20 @@ func (g *Group) mayScout(class class, now instant) bool {
 }
 
 // answered notes that an exchange succeeded.
-func (g *Group) answered() {
+func (g *Group) answered(now instant) {
 	if g.failing.Load() && g.failing.Swap(false) {
+		g.backAt.Store(int64(now))
 		g.pool.log.Info("upstreams answer again")
 	}
 }
 
-// failed notes that an exchange failed for its deadline.
-func (g *Group) failed(err *Error) {
+// failed notes that an exchange failed for its deadline. Those that end while others are already
+// answered again are not worth a line.
+func (g *Group) failed(err *Error, now instant) {
 	g.pool.tally.failed.Add(1)
-	if g.Down() && !g.failing.Load() && !g.failing.Swap(true) {
-		g.pool.log.Warn("no upstream answers", "err", err)
+	back := instant(g.backAt.Load())
+	if back != 0 && now-back < reportAfter || g.failing.Load() || !g.Down() || g.failing.Swap(true) {
+		return
 	}
+	g.pool.log.Warn("no upstream answers", "err", err)
 }

@@ -152,7 +152,7 @@ func (p *Pool) Stats() Stats {
 		Failovers: t.failovers.Load(),
 		Hedges:    t.hedges.Load(),
 		Crossed:   t.crossed.Load(),
-		Probes:    t.probes.Load(),
+		Explored:  t.explored.Load(),
 	}
 	p.mu.Lock()
 	all := p.candidatesLocked()

@@ -16,7 +16,7 @@ type Stats struct {
 	Failovers uint64 // sent to another address since the first had failed
 	Hedges    uint64 // sent to another address while the first might still answer
 	Crossed   uint64 // those of Hedges that another upstream saw
-	Probes    uint64 // copies to an address that was left, to see whether it is back
+	Explored  uint64 // copies sent so that an address's answer time becomes known
 	Clients   []ClientStats
 }
 
@@ -24,6 +24,7 @@ type Stats struct {
 type ClientStats struct {
 	Endpoint dot.Endpoint
 	Health   dot.Health
+	Dot      dot.Stats
 	InUse    bool // a first choice for queries, as far as its health goes
 	Sends    uint64
 	Answers  uint64
@@ -33,7 +34,7 @@ type ClientStats struct {
 
 // tally is a pool's counters.
 type tally struct {
-	queries, failed, retries, failovers, hedges, crossed, probes atomic.Uint64
+	queries, failed, retries, failovers, hedges, crossed, explored atomic.Uint64
 }
 
 // counters is a candidate's counters.
@@ -54,6 +55,7 @@ func (c *candidate) stats() ClientStats {
 	s := ClientStats{
 		Endpoint: c.endpoint,
 		Health:   c.client.Health(),
+		Dot:      c.client.Stats(),
 		InUse:    c.shunnedAt.Load() == 0,
 		Sends:    c.counters.sends.Load(),
 		Failures: map[Reason]uint64{},

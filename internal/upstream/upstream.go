@@ -8,8 +8,7 @@
 // attempt is one query sent to one candidate. A retry repeats an attempt on the
 // candidate whose session ended; a failover goes to another candidate since the
 // first is held to have failed; a hedge asks a second candidate while the first
-// may still answer, and is the only one that a budget limits; a probe is a copy of
-// a query that shows whether a candidate that was left answers again.
+// may still answer, and is the only one that a budget limits.
 package upstream
 
 import (
@@ -41,14 +40,17 @@ type Settings struct {
 
 // client is what a candidate needs of a *dot.Client.
 type client interface {
-	Send(q wire.Query, results chan<- dot.Result) pending
+	// Send is dot.Client.Send. The client may keep its own Pending in keep, to save an allocation.
+	Send(q wire.Query, results chan<- dot.Result, keep *dot.Pending) pending
+	Open()
 	Health() dot.Health
+	Stats() dot.Stats
 	Close()
 }
 
 // pending is what an attempt needs of a dot.Pending.
 type pending interface {
-	Cancel()
+	Cancel() bool
 	Silent() bool
 }
 
@@ -56,6 +58,7 @@ type pending interface {
 type dotClient struct{ *dot.Client }
 
 // Send sends q.
-func (c dotClient) Send(q wire.Query, results chan<- dot.Result) pending {
-	return c.Client.Send(q, results)
+func (c dotClient) Send(q wire.Query, results chan<- dot.Result, keep *dot.Pending) pending {
+	*keep = c.Client.Send(q, results)
+	return keep
 }
