@@ -7,7 +7,7 @@
 // The entries lie one behind the other in memory mapped from the kernel, which
 // the garbage collector neither scans nor counts: an entry costs its own bytes,
 // 16 for its header and about 12 for its place in the index. The cache is split
-// into shards of 1 MiB and more, each with a lock, an index and two rings of
+// into shards of 2 MiB and more, each with a lock, an index and two rings of
 // its own (shard.go says which entry goes when a ring is full).
 package cache
 

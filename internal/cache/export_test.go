@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"fmt"
 	"hash/maphash"
 )
@@ -23,10 +24,10 @@ func (s *shard) check() error {
 	defer s.mu.Unlock()
 	live := 0
 	for _, r := range []*ring{&s.small, &s.main} {
-		n, bytes := 0, 0
+		n, size := 0, 0
 		var err error
 		r.each(s.mem, func(at int, rec []byte) {
-			bytes += len(rec)
+			size += len(rec)
 			if len(rec)%8 != 0 || at < r.base || at+len(rec) > r.base+r.touched {
 				err = fmt.Errorf("record of %d bytes at %d outside of ring at %d", len(rec), at, r.base)
 			}
@@ -42,8 +43,8 @@ func (s *shard) check() error {
 		if err != nil {
 			return err
 		}
-		if n != r.live || bytes != r.used || r.used > r.size || r.touched > r.size {
-			return fmt.Errorf("ring %+v has %d records in %d bytes", *r, n, bytes)
+		if n != r.live || size != r.used || r.used > r.size || r.touched > r.size {
+			return fmt.Errorf("ring %+v has %d records in %d bytes", *r, n, size)
 		}
 		live += n
 	}
@@ -56,13 +57,8 @@ func (s *shard) check() error {
 	if slots != live || s.index.used != live || s.index.n > s.index.max {
 		return fmt.Errorf("%d records, %d slots in use, counted as %d", live, slots, s.index.used)
 	}
-	for _, b := range s.index.spare {
-		if b != 0 {
-			return fmt.Errorf("spare index is not zero")
-		}
+	if len(bytes.Trim(s.index.spare, "\x00")) > 0 {
+		return fmt.Errorf("spare index is not zero")
 	}
 	return nil
 }
-
-// Shards returns the number of shards, and ShardBytes the least size of one where there are several.
-func (c *Cache) Shards() int { return len(c.table.Load().shards) }

@@ -38,6 +38,14 @@ func (x *index) next(i int) int {
 	return i
 }
 
+// distance returns the steps from slot i on to slot j.
+func (x *index) distance(i, j int) int {
+	if j < i {
+		return j - i + x.n
+	}
+	return j - i
+}
+
 func slotFor(hash uint64, at int) uint64 { return hash<<32 | uint64(at/8) }
 
 // insert adds the record at `at`. There must be room.
@@ -76,8 +84,7 @@ func (x *index) remove(i int) {
 			break
 		}
 		// w may fill the hole unless its home lies behind the hole.
-		home := x.home(uint32(w >> 32))
-		if (j-home+x.n)%x.n >= (j-i+x.n)%x.n {
+		if home := x.home(uint32(w >> 32)); x.distance(home, j) >= x.distance(i, j) {
 			x.set(i, w)
 			i = j
 		}

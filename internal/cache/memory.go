@@ -11,7 +11,8 @@ import (
 //
 // The memory comes from mmap(2) rather than from Go's heap, since the heap is let grow to
 // twice of what lives in it before it is collected, and bytes given back may stay with the
-// process. No huge pages: one byte written in each shard would take 2 MiB each.
+// process. No huge pages: one byte written in each shard would take 2 MiB each, and hits
+// among a million entries were no faster with them.
 func mapMemory(n int) ([]byte, error) {
 	b, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE,
 		syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_NORESERVE)
@@ -32,7 +33,8 @@ func unmapMemory(b []byte) {
 // discard zeroes b, which is memory of mapMemory, and gives its whole pages back to the system.
 func discard(b []byte) {
 	page := os.Getpagesize()
-	before := min(len(b), -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))%uintptr(page))+page)
+	start := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % uintptr(page))
+	before := min(len(b), (page-start)%page)
 	whole := (len(b) - before) / page * page
 	if whole > 0 && syscall.Madvise(b[before:before+whole], syscall.MADV_DONTNEED) == nil {
 		clear(b[:before])

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"runtime"
 	"sync/atomic"
@@ -10,9 +11,12 @@ import (
 
 const (
 	// Shards of this size take the largest DNS message in their smaller ring,
-	// and grow their index in well under a millisecond.
-	shardBytes = 1 << 20
+	// and grow their index in well under a millisecond; with more of them, the
+	// first page of each would weigh in caches that hold little.
+	shardBytes = 2 << 20
 	maxShards  = 4096
+	// An index addresses 32 GiB, and a shard has its spare index besides.
+	maxShardBytes = 16 << 30
 	// Below this a cache keeps nothing.
 	minBytes = 2 << 10
 )
@@ -32,7 +36,7 @@ type table struct {
 // newTable returns a table for maxBytes, or for as much as the system grants.
 func newTable(seed maphash.Seed, maxBytes int64) *table {
 	// A mapping cannot be longer than an int tells, which matters on 32-bit machines.
-	for n := min(maxBytes, int64(^uint(0)>>1)/2); n >= minBytes; n /= 2 {
+	for n := min(maxBytes, math.MaxInt/2, maxShards*maxShardBytes); n >= minBytes; n /= 2 {
 		if t, err := mapTable(seed, n); err == nil {
 			return t
 		}
