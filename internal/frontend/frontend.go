@@ -54,7 +54,9 @@ type Frontend struct {
 	// answering ends when those still waiting for an answer are to give up.
 	answering context.Context
 	giveUp    context.CancelFunc
-	tasks     sync.WaitGroup // readers, TCP clients and pending queries
+	readers   sync.WaitGroup // of UDP sockets, listeners and TCP clients
+	waiting   sync.WaitGroup // those of crew
+	crew      crew           // waits for answers
 	clients   clients
 }
 
@@ -62,6 +64,7 @@ type Frontend struct {
 func New(s Sockets, h Handler, l Limits, log *slog.Logger) *Frontend {
 	f := &Frontend{sockets: s, handler: h, log: log}
 	f.answering, f.giveUp = context.WithCancel(context.Background())
+	f.crew = newCrew(&f.waiting)
 	f.clients.open = make(map[*tcpClient]struct{})
 	f.Apply(l)
 	return f
@@ -81,14 +84,14 @@ func (f *Frontend) Run(ctx context.Context, drain time.Duration) error {
 		if err != nil {
 			return err
 		}
-		f.tasks.Go(func() {
+		f.readers.Go(func() {
 			if err := f.serveUDP(ctx, s); err != nil {
 				stop(fmt.Errorf("serving UDP on %v: %w", conn.LocalAddr(), err))
 			}
 		})
 	}
 	for _, listener := range f.sockets.TCP {
-		f.tasks.Go(func() {
+		f.readers.Go(func() {
 			if err := f.serveTCP(ctx, listener); err != nil {
 				stop(fmt.Errorf("serving TCP on %v: %w", listener.Addr(), err))
 			}
@@ -97,7 +100,9 @@ func (f *Frontend) Run(ctx context.Context, drain time.Duration) error {
 	<-ctx.Done()
 	f.interrupt()
 	giveUp := time.AfterFunc(drain, f.giveUp)
-	f.tasks.Wait()
+	f.readers.Wait()
+	f.crew.dismiss()
+	f.waiting.Wait()
 	giveUp.Stop()
 	f.giveUp()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

@@ -81,7 +81,7 @@ func (f *Frontend) accept(conn *net.TCPConn) {
 	c.writable.L = &c.mu
 	c.touch(time.Now())
 	if f.clients.add(c) {
-		f.tasks.Go(c.serve)
+		f.readers.Go(c.serve)
 	}
 }
 
@@ -226,7 +226,9 @@ func (c *tcpClient) answerLater(q wire.Query) {
 	}
 	c.mu.Unlock()
 	c.inFlight.Add(1)
-	c.answers.Go(func() {
+	c.answers.Add(1)
+	f.crew.do(func() {
+		defer c.answers.Done()
 		answer := f.handler.AppendAnswer(f.answering, make([]byte, prefix, 512), q, maxMessage)
 		f.release()
 		binary.BigEndian.PutUint16(answer, uint16(len(answer)-prefix))

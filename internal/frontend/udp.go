@@ -92,7 +92,7 @@ func (f *Frontend) answerUDP(dst []byte, s *udpSocket, msg []byte, from *peer, l
 	if !f.admit(l) {
 		return wire.AppendError(dst, q, wire.ServFail, edeOverload), false
 	}
-	f.tasks.Go(newLateAnswer(f, s, q, from, limit).answer)
+	f.crew.do(newLateAnswer(f, s, q, from, limit).answer)
 	return dst, true
 }
 
