@@ -164,11 +164,14 @@ func (c *Client) suspectLocked(s *session, now time.Time) {
 		c.stats.Suspected++
 		c.log.Debug("session suspect", "silent", now.Sub(s.heard).Round(time.Millisecond))
 	}
-	if c.attempt.running || now.Before(c.attempt.until) {
+	if c.attempt.running || !c.attempt.mayForce(now) {
 		return
 	}
 	if s.responses == 0 {
 		// A peer that takes sessions and never answers is not worth a storm of them.
+		if now.Before(c.attempt.until) {
+			return
+		}
 		c.attempt.failed(c.errorf(Timeout, "", errSilent), now)
 	}
 	c.startLocked(now)

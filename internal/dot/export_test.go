@@ -1,5 +1,7 @@
 package dot
 
+import "time"
+
 // Tickets returns how many session tickets c holds.
 func Tickets(c *Client) int {
 	t := c.tls.ClientSessionCache.(*tickets)
@@ -10,3 +12,12 @@ func Tickets(c *Client) int {
 
 // ShareTickets makes both clients use the tickets of the first, which NewClient never does.
 func ShareTickets(from, to *Client) { to.tls.ClientSessionCache = from.tls.ClientSessionCache }
+
+// Suspend makes it look as if the machine had slept for d: the wall clock went on alone.
+func Suspend(c *Client, d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.current; s != nil {
+		s.active = s.active.Round(0).Add(-d)
+	}
+}

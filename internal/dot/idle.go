@@ -27,8 +27,9 @@ const (
 
 // idle is what is known of the upstream's idle timeout. The client's mutex guards it.
 type idle struct {
-	learnt time.Duration // the age at which the upstream closes, growing slowly; 0: not known
-	once   time.Duration // the age at which it closed last
+	learnt    time.Duration // the age at which the upstream closes, growing slowly; 0: not known
+	once      time.Duration // the age at which it closed last
+	announced time.Duration // by edns-tcp-keepalive on the session before; 0: none
 }
 
 // closedByPeer learns from a session that the upstream closed while it was idle. One such close
@@ -45,10 +46,10 @@ func (i *idle) closedByPeer(s *session, now time.Time) {
 	i.once = age
 }
 
-// closedByUs lets the limit grow by a quarter, since the upstream may have become more patient.
+// closedByUs lets the limit grow a little, since the upstream may have become more patient.
 func (i *idle) closedByUs() {
-	if i.learnt += i.learnt / 4; i.learnt >= defaultIdle {
-		*i = idle{}
+	if i.learnt += i.learnt / 32; i.learnt >= defaultIdle {
+		i.learnt, i.once = 0, 0
 	}
 }
 
@@ -60,12 +61,14 @@ func sooner(timeout time.Duration) time.Duration {
 
 // idleLimitLocked returns for how long the session may be idle.
 func (s *session) idleLimitLocked() time.Duration {
-	learnt := s.c.idle.learnt
+	known := &s.c.idle
 	switch {
 	case s.timeout > 0:
 		return sooner(min(s.timeout, maxIdle))
-	case learnt > 0:
-		return sooner(learnt)
+	case known.announced > 0:
+		return sooner(min(known.announced, maxIdle))
+	case known.learnt > 0:
+		return sooner(known.learnt)
 	default:
 		return defaultIdle
 	}
@@ -75,14 +78,15 @@ func (s *session) idleLimitLocked() time.Duration {
 // section 3.2.2): 0 means that no more queries may be sent.
 func (s *session) noteKeepalive(msg []byte, q wire.Query) {
 	units, ok := wire.Keepalive(msg, q)
-	if !ok {
-		return
-	}
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.idle.announced = time.Duration(units) * 100 * time.Millisecond
+	if !ok {
+		return
+	}
 	if units > 0 {
-		s.timeout = time.Duration(units) * 100 * time.Millisecond
+		s.timeout = c.idle.announced
 		s.sooner = true
 		s.wakeUp()
 		return
@@ -152,11 +156,14 @@ func (s *session) expire() bool {
 		s.leaveLocked(s.retired)
 		return true
 	}
-	if s.timeout == 0 {
+	if s.timeout == 0 && c.idle.announced == 0 {
 		c.idle.closedByUs()
 	}
+	lasting := s.idleLimitLocked() >= warmWorth
 	s.leaveLocked(oursIdle)
-	c.warmLocked(now)
+	if lasting {
+		c.warmLocked(now)
+	}
 	return true
 }
 
@@ -177,8 +184,7 @@ func (d *demand) recent(now time.Time) bool { return now.Sub(d.last) < warmSpan 
 // likely to be used.
 func (c *Client) warmLocked(now time.Time) {
 	d := &c.demand
-	lasting := c.idle.learnt == 0 || sooner(c.idle.learnt) >= warmWorth
-	if c.closed || c.current != nil || c.attempt.running || !lasting || d.warm >= maxWarm ||
+	if c.closed || c.current != nil || c.attempt.running || d.warm >= maxWarm ||
 		!d.recent(now) || d.last.Sub(d.before) > warmSpan || now.Before(c.attempt.until) {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"runtime"
 	"time"
 
 	"dnsproxy/internal/wire"
@@ -90,6 +91,7 @@ func (s *session) write() {
 	for {
 		select {
 		case <-s.wake:
+			runtime.Gosched() // those who are about to send get to add theirs to the record
 		case <-timer.C:
 			if s.expire() {
 				return
@@ -314,7 +316,9 @@ func (s *session) lost(err error) {
 	case clean && s.inFlight == 0:
 		c.idle.closedByPeer(s, now)
 		s.endLocked(theirsIdle, c.errorf(Closed, "", errClosedByUpstream))
-		c.warmLocked(now)
+		if now.Sub(s.opened) >= warmWorth {
+			c.warmLocked(now)
+		}
 	case clean:
 		s.endLocked(theirsBusy, c.errorf(Closed, "", errClosedByUpstream))
 	case errors.Is(err, errTruncated):

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -56,6 +57,9 @@ func (c *Conn) run() {
 }
 
 func (c *Conn) read() (*Query, error) {
+	if c.s.idle > 0 {
+		c.tls.SetReadDeadline(time.Now().Add(c.s.idle))
+	}
 	var size [2]byte
 	if _, err := io.ReadFull(c.tls, size[:]); err != nil {
 		return nil, err

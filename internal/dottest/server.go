@@ -29,6 +29,7 @@ type Server struct {
 	t      testing.TB
 	ca     *CA
 	memory bool
+	idle   time.Duration // 0: none
 	addr   netip.AddrPort
 	wg     sync.WaitGroup
 
@@ -76,6 +77,9 @@ func WithAction(a Action) Option { return func(s *Server) { s.action = a } }
 
 // WithHandler answers queries with what f returns; nil is no answer at all.
 func WithHandler(f func(*dns.Msg) *dns.Msg) Option { return WithAction(Handle(f)) }
+
+// WithIdleTimeout makes the server close connections that get no query for d.
+func WithIdleTimeout(d time.Duration) Option { return func(s *Server) { s.idle = d } }
 
 // WithAddr sets the address to listen on, "127.0.0.1:0" otherwise.
 func WithAddr(addr string) Option {
@@ -198,19 +202,27 @@ func (s *Server) serve(raw net.Conn) {
 
 // dial connects in memory.
 func (s *Server) dial(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
-	s.mu.Lock()
-	stopped, dropping := s.stopped, s.dropping
-	s.mu.Unlock()
-	switch {
-	case dropping:
-		<-ctx.Done()
-		return nil, ctx.Err()
-	case stopped:
-		return nil, &net.OpError{Op: "dial", Net: "pipe", Err: syscall.ECONNREFUSED}
+	retry := time.NewTicker(time.Second) // as the kernel repeats a SYN
+	defer retry.Stop()
+	for {
+		s.mu.Lock()
+		stopped, dropping := s.stopped, s.dropping
+		s.mu.Unlock()
+		switch {
+		case dropping:
+		case stopped:
+			return nil, &net.OpError{Op: "dial", Net: "pipe", Err: syscall.ECONNREFUSED}
+		default:
+			client, server := pipe()
+			s.serve(server)
+			return client, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-retry.C:
+		}
 	}
-	client, server := pipe()
-	s.serve(server)
-	return client, nil
 }
 
 // Endpoint returns an endpoint for the server, authenticated by name.
@@ -339,6 +351,14 @@ func (s *Server) Drop(drop bool) {
 	for c := range s.conns {
 		c.raw.(*pipeConn).setDrop(drop)
 	}
+}
+
+// DropNew makes the network lose everything on connections to come, or not, and leaves those that are
+// open as they are: with false, it is as if a router had been restarted and had forgotten them.
+func (s *Server) DropNew(drop bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropping = drop
 }
 
 // CloseAll closes all connections with close_notify and FIN.
