@@ -20,7 +20,7 @@ const (
 	lostPatience    = time.Second            // until a query that alone has no answer is sent again
 	strictPatience  = time.Second            // until another upstream may learn a name if there is no hedge budget
 	maxLook         = 500 * time.Millisecond // between looks
-	crowd           = 4                      // queries in flight that make silence telling before lonePatience
+	crowd           = 8                      // queries in flight that make silence telling before lonePatience: more than one page or lookup of a client asks
 	firstPause      = 25 * time.Millisecond  // between looks while no candidate is worth an attempt
 	pauseDoublings  = 3                      // 25, 50, 100, 200 ms
 )
