@@ -134,7 +134,8 @@ func BenchmarkPutNewIntoFull(b *testing.B) {
 }
 
 // BenchmarkMemory reports by how many bytes for each name the process grows, and the
-// longest Put on the way in time of the processor, so that other processes do not count.
+// longest Put on the way, in time of the processor, so that other processes do not count;
+// and how long a garbage collection takes then.
 func BenchmarkMemory(b *testing.B) {
 	for _, n := range sizes {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
@@ -158,6 +159,9 @@ func BenchmarkMemory(b *testing.B) {
 				b.ReportMetric(float64(rss(b)-before)/float64(n), "rss-B/name")
 				b.ReportMetric(float64(s.Bytes)/float64(n), "B/name")
 				b.ReportMetric(float64(longest.Microseconds()), "longest-µs")
+				start := time.Now()
+				runtime.GC()
+				b.ReportMetric(float64(time.Since(start).Microseconds()), "gc-µs")
 				c.Resize(0)
 			}
 		})
