@@ -19,6 +19,11 @@ import (
 // daemonAddr is where the daemon under test listens, over UDP and TCP, unless a test says otherwise.
 const daemonAddr = "127.0.0.1:15400"
 
+// freeListen is an address of its own for each daemon that runs beside others.
+func (r *rig) freeListen() string {
+	return fmt.Sprintf("127.0.0.1:%d", 15460+r.listeners.Add(1))
+}
+
 // daemon is a dnsproxy that serves.
 type daemon struct {
 	*process

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -82,7 +83,7 @@ func (r *rig) testRefused(t *testing.T) {
 		config string
 		log    string // a pattern of the line's reason
 	}{
-		{"TLS 1.2 only", table(tls12Port), `(?i)protocol version`},
+		{"TLS 1.2 only", table(tls12Port), `(?i)protocol version|no TLS 1\.3`},
 		{"expired certificate", table(expiredPort), `(?i)expired`},
 		{"wrong name", table(wrongNamePort), `not ` + dotName + `|valid for other\.rig`},
 		{"unknown CA", table(unknownCAPort), `unknown authority`},
@@ -94,32 +95,43 @@ func (r *rig) testRefused(t *testing.T) {
 		{"no post-quantum group", "[tls]\nrequire_post_quantum = true\n" + table(goodPort), `(?i)handshake failure|quantum`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			secret := fmt.Sprintf("secret%d", i)
 			sniffer := sniff(t)
-			d := r.startDaemon(t, c.config)
+			d := r.startDaemonAt(t, r.freeListen(), "", c.config)
 			d.expectRefusal(t, secret+".wild.plain.rig.", c.log)
-			if leaks := sniffer.seen(secret, 15400); leaks > 0 {
+			if leaks := sniffer.seen(secret, d.listen); leaks > 0 {
 				t.Errorf("%d packets carry the name in clear", leaks)
 			}
 		})
 	}
 	t.Run("right pin, then wrong after resumption", func(t *testing.T) {
-		sniffer := sniff(t)
-		d := r.startDaemon(t, table(goodPort, pinned(goodPin)))
-		if m := d.resolves(t, "before.wild.plain.rig."); len(m.Answer) != 1 {
-			t.Fatalf("no answer with the right pin:\n%v\n%s", m, d.log())
-		}
-		if sniffer.seen("before", 15400) == 0 {
-			t.Error("the upstream's own query in clear is not in the capture: it would miss the daemon's too")
-		}
-		d.rewrite(t, "", table(goodPort, pinned(wrongPin)))
-		d.hangup(t)
-		d.awaitRefusal(t, "after%d.wild.plain.rig.", `(?i)pin`)
-		if leaks := sniffer.seen("secretafter", 15400); leaks > 0 {
-			t.Errorf("%d packets carry the name in clear", leaks)
-		}
+		t.Parallel()
+		r.testChangedPin(t, table(goodPort, pinned(goodPin)), table(goodPort, pinned(wrongPin)))
 	})
-	t.Run("right pin, then another key", func(t *testing.T) { r.testChangedKey(t) })
+	t.Run("right pin, then another key", func(t *testing.T) {
+		t.Parallel()
+		r.testChangedKey(t)
+	})
+}
+
+// testChangedPin reloads with a pin that does not match, so that a session that
+// could be resumed must not be.
+func (r *rig) testChangedPin(t *testing.T, right, wrong string) {
+	sniffer := sniff(t)
+	d := r.startDaemonAt(t, r.freeListen(), "", right)
+	if m := d.resolves(t, "before.wild.plain.rig."); len(m.Answer) != 1 {
+		t.Fatalf("no answer with the right pin:\n%v\n%s", m, d.log())
+	}
+	if sniffer.seen("before", d.listen) == 0 {
+		t.Error("the upstream's own query in clear is not in the capture: it would miss the daemon's too")
+	}
+	d.rewrite(t, "", wrong)
+	d.hangup(t)
+	d.awaitRefusal(t, "after%d.wild.plain.rig.", `(?i)pin`)
+	if leaks := sniffer.seen("secretafter", d.listen); leaks > 0 {
+		t.Errorf("%d packets carry the name in clear", leaks)
+	}
 }
 
 // testChangedKey restarts an upstream with another key under the same name.
@@ -138,7 +150,7 @@ func (r *rig) testChangedKey(t *testing.T) {
 	backup := strings.Repeat("A", 43) + "="
 	r.ca.issue(t, dir, "second", leaf{names: []string{dotName}})
 	first := serve("first")
-	d := r.startDaemon(t, upstreamTable("suspect", addr, r.ca.file, fmt.Sprintf("pins = [%q, %q]", pin, backup)))
+	d := r.startDaemonAt(t, r.freeListen(), "", upstreamTable("suspect", addr, r.ca.file, fmt.Sprintf("pins = [%q, %q]", pin, backup)))
 	if m := d.resolves(t, "one.wild.plain.rig."); len(m.Answer) != 1 {
 		t.Fatalf("no answer with the right key:\n%v\n%s", m, d.log())
 	}
@@ -241,7 +253,8 @@ func sniff(t *testing.T) *sniffer {
 
 // seen counts the packets that carry text, other than those to or from the
 // daemon's own listener.
-func (s *sniffer) seen(text string, listenPort int) int {
+func (s *sniffer) seen(text, listen string) int {
+	listenPort := int(netip.MustParseAddrPort(listen).Port())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	count := 0
@@ -285,8 +298,9 @@ func (r *rig) testClientHello(t *testing.T) {
 			[]uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256}, []tls.CurveID{tls.X25519MLKEM768}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			addr, hellos := catchHellos(t)
-			d := r.startDaemon(t, c.config+upstreamTable("catcher", addr, r.ca.file))
+			d := r.startDaemonAt(t, r.freeListen(), "", c.config+upstreamTable("catcher", addr, r.ca.file))
 			d.resolves(t, "a.plain.rig.")
 			hello := <-hellos
 			if !slices.Equal(hello.SupportedVersions, []uint16{tls.VersionTLS13}) {

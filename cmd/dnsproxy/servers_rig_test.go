@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ type rig struct {
 	daemon    string // path of the built dnsproxy
 	ca        *authority
 	upstreams []upstreamServer
+	listeners atomic.Int32 // given out by freeListen
 }
 
 // upstreamServer is a resolver that serves the rig's zones over plain DNS, for
@@ -65,7 +67,7 @@ func newRig(t *testing.T, binary string) *rig {
 	r.ca.issue(t, r.dir, "server", leaf{names: []string{dotName}})
 	names := zones(t, r.dir)
 	r.startNSD(t, firstServer, names)
-	r.startNSD(t, secondServer, []string{"child.plain.rig.", "ns.types.rig."})
+	r.startNSD(t, secondServer, delegated)
 	r.upstreams = []upstreamServer{r.startUnbound(t), r.startKresd(t), r.startDnsdist(t)}
 	return r
 }
@@ -306,7 +308,7 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-p.done
-		if t.Failed() {
+		if t.Failed() || os.Getenv("DNSPROXY_SERVERS_LOGS") != "" {
 			t.Logf("%s said:\n%s", p.name, tail(p.log(), 60))
 		}
 	})

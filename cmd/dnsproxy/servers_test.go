@@ -10,6 +10,7 @@
 //	go test -tags=servers -run '^TestServers$' -v ./cmd/dnsproxy
 //
 // DNSPROXY_BINARY may name the daemon's executable; without it, it is built.
+// With DNSPROXY_SERVERS_LOGS=1 every program's output is shown, not only that of failed tests.
 package main_test
 
 import (

@@ -24,13 +24,18 @@ import (
 //	plain.rig.   chains, wildcards, delegations, sizes, odd names
 //	signed.rig.  DNSSEC with NSEC; nsec3.rig. with NSEC3
 //	bogus.rig.   a signed zone of which the trust anchor is another key
-//	child.plain.rig.  on the second server, behind 13 name servers with glue
+//
+// The second server has the zones that are delegated from these, among them
+// child.plain.rig. behind 13 name servers with glue.
 const (
 	firstServer      = "198.18.0.2" // RFC 2544's range: knot-resolver believes no glue that is 127/8
 	secondServer     = "198.18.0.3"
 	secondServerIPv6 = "fd00::3"
 	zoneTTL          = 3600
 )
+
+// delegated are the zones of the second server.
+var delegated = []string{"child.plain.rig.", "ns.types.rig.", "unsigned.signed.rig.", "unsigned.nsec3.rig.", "unsigned.bogus.rig."}
 
 // rdata is RDATA in presentation form for every type that dns.TypeToRR lists
 // and that has one. Types that are missing are made by craft, or are in unpublishable.
@@ -247,8 +252,8 @@ func childZone(origin string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "$ORIGIN %s\n$TTL %d\n", origin, zoneTTL)
 	b.WriteString("@ SOA ns1.child.plain.rig. hostmaster.rig. 1 7200 3600 1209600 600\nwww A 192.0.2.33\n")
-	if origin == "ns.types.rig." {
-		b.WriteString("@ NS ns1.child.plain.rig.\n")
+	if origin != "child.plain.rig." {
+		b.WriteString("x A 192.0.2.34\n@ NS ns1.child.plain.rig.\n")
 		return b.String()
 	}
 	for i := range 13 {
@@ -293,8 +298,9 @@ func zones(t *testing.T, dir string) []string {
 	for name, text := range files {
 		write(t, filepath.Join(dir, zoneFile(name)), text)
 	}
-	write(t, filepath.Join(dir, zoneFile("child.plain.rig.")), childZone("child.plain.rig."))
-	write(t, filepath.Join(dir, zoneFile("ns.types.rig.")), childZone("ns.types.rig."))
+	for _, name := range delegated {
+		write(t, filepath.Join(dir, zoneFile(name)), childZone(name))
+	}
 	for _, name := range []string{"signed.rig.", "nsec3.rig.", "bogus.rig."} {
 		names = append(names, name)
 		write(t, filepath.Join(dir, zoneFile(name)), signableZone(name))
