@@ -56,6 +56,7 @@ var scenarios = map[string]func(order){
 	"forbidden": forbidden,
 	"banned":    banned,
 	"needed":    needed,
+	"diverged":  diverged,
 	"panic":     func(o order) { o.seal(); panicDeep(5) },
 	"abort":     func(o order) { o.seal(); waitForSignal() },
 	"cost":      func(o order) { measure(o.seal) },

@@ -26,7 +26,7 @@ var costCalls = []struct {
 // measure prints what calls cost before and after sealing: the best of many short rounds,
 // since other work on the machine only adds.
 func measure(seal func() sandbox.Report) {
-	const rounds, calls = 256, 2048
+	const rounds, calls = 64, 2048
 	each := func() (cost [4]time.Duration) {
 		for i, c := range costCalls {
 			cost[i] = time.Hour

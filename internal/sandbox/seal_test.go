@@ -45,10 +45,7 @@ func newHost(t *testing.T, abstract bool) *host {
 	t.Helper()
 	h := &host{t: t, order: newOrder(t, "needed")}
 	h.startUpstream()
-	closed := h.listen("127.0.0.1:0")
-	refused := closed.Addr().(*net.TCPAddr).Port
-	closed.Close()
-	h.order.Policy.ConnectPorts = []uint16{uint16(h.order.Port), uint16(refused)}
+	h.order.Policy.ConnectPorts = []uint16{uint16(h.order.Port), refusingPort(t)}
 	h.listener = h.listen("127.0.0.1:0")
 	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -81,6 +78,40 @@ func (h *host) listen(address string) *net.TCPListener {
 	return l.(*net.TCPListener)
 }
 
+// refusingPort is bound, so that nobody else takes it, and does not listen.
+func refusingPort(t *testing.T) uint16 {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	address, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint16(address.(*unix.SockaddrInet4).Port)
+}
+
+// samePort listens on a port that is free on both 127.0.0.1 and ::1.
+func (h *host) samePort() (v4, v6 net.Listener) {
+	h.t.Helper()
+	for range 20 {
+		v4 = h.listen("127.0.0.1:0")
+		v6, err := net.Listen("tcp", "[::1]:"+strconv.Itoa(v4.Addr().(*net.TCPAddr).Port))
+		if err == nil {
+			return v4, v6
+		}
+		h.t.Logf("trying another port: %v", err)
+		v4.Close()
+	}
+	h.t.Fatal("no port is free on both 127.0.0.1 and ::1")
+	return nil, nil
+}
+
 // startUpstream echoes over TLS on one port of 127.0.0.1 and ::1.
 func (h *host) startUpstream() {
 	h.t.Helper()
@@ -99,9 +130,9 @@ func (h *host) startUpstream() {
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	write(h.t, filepath.Join(filepath.Dir(h.order.ConfigFile), "root.pem"), string(text))
 	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"dot"}}
-	v4 := h.listen("127.0.0.1:0")
+	v4, v6 := h.samePort()
 	h.order.Port = v4.Addr().(*net.TCPAddr).Port
-	for _, l := range []net.Listener{v4, h.listen("[::1]:" + strconv.Itoa(h.order.Port))} {
+	for _, l := range []net.Listener{v4, v6} {
 		h.t.Cleanup(func() { l.Close() })
 		go func() {
 			for {
@@ -385,6 +416,50 @@ func TestMissingSupport(t *testing.T) {
 	}
 }
 
+// TestSealUnderSystemdFilter: with SystemCallFilter=~@privileged capset fails, and a
+// service that was started without capabilities must not need it.
+func TestSealUnderSystemdFilter(t *testing.T) {
+	for _, user := range users(t) {
+		if user.name == "user 0" {
+			continue // who holds every capability
+		}
+		o := newOrder(t, "seal")
+		o.FailCalls = map[int][]uintptr{int(unix.EPERM): {unix.SYS_CAPSET}}
+		o.Mode = sandbox.BestEffort
+		list, stderr, state := run(t, o, user.become)
+		if !state.Success() || len(list) != 1 {
+			t.Fatalf("%s: child: %v\n%s", user.name, state, stderr)
+		}
+		holds := strings.Contains(user.name, "with CAP")
+		if r := list[0]; missing(*r.Report, sandbox.PartCapabilities) != holds || r.Report.Capabilities == holds {
+			t.Errorf("%s: got %q", user.name, r.Line)
+		}
+	}
+}
+
+// diverged seals a process one thread of which has a filter that the others lack.
+func diverged(o order) {
+	lockedThreads(1)(func() {
+		if err := sandbox.FilterThisThread(); err != nil {
+			fatal("filtering one thread: %v", err)
+		}
+	})
+	o.seal()
+}
+
+// TestUnsynchronisedThreadIsAnError: seccomp(2) tells of it by a result, and no errno.
+func TestUnsynchronisedThreadIsAnError(t *testing.T) {
+	o := newOrder(t, "diverged")
+	o.Mode = sandbox.Required
+	list, stderr, state := run(t, o)
+	if state.ExitCode() != 3 || len(list) != 1 {
+		t.Fatalf("child: %v, want a failed seal\n%s", state, stderr)
+	}
+	if r := list[0]; r.Report.Seccomp || !strings.Contains(r.Err, "has a filter of its own") {
+		t.Errorf("got %q, seccomp %t", r.Err, r.Report.Seccomp)
+	}
+}
+
 func TestLandlockGapsByABI(t *testing.T) {
 	for _, test := range []struct {
 		abi  int
@@ -439,6 +514,9 @@ func TestAbortShowsGoroutines(t *testing.T) {
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil { // which stays open
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
