@@ -31,18 +31,27 @@ func hotName(i int) string { return fmt.Sprintf("hot%d.wild.plain.rig.", i%hotNa
 // resolvers that never ask twice. It is open-loop: a query does not wait for the one before.
 type load struct {
 	sent, answered, failed atomic.Int64
-	worst                  atomic.Int64 // nanoseconds
+	slow                   atomic.Int64 // answers that took longer than slowAnswer
 	firstFailure           atomic.Pointer[dns.Msg]
 
-	stop chan struct{}
-	wg   sync.WaitGroup
+	mu      sync.Mutex
+	worst   time.Duration
+	worstAt time.Duration // when that query was asked, since the start
+	worstOf string        // its name
+
+	began time.Time
+	stop  chan struct{}
+	wg    sync.WaitGroup
 }
+
+// slowAnswer is far beyond what a healthy upstream on the same machine needs.
+const slowAnswer = 300 * time.Millisecond
 
 // startLoad asks addr for tag's names at rate queries a second.
 func startLoad(t *testing.T, addr, tag string, rate int) *load {
 	t.Helper()
 	const sockets = 4
-	l := &load{stop: make(chan struct{})}
+	l := &load{stop: make(chan struct{}), began: time.Now()}
 	for i := range sockets {
 		conn, err := net.Dial("udp", addr)
 		if err != nil {
@@ -123,13 +132,22 @@ func (l *load) read(conn net.Conn, mu *sync.Mutex, asked map[uint16]time.Time) {
 			continue
 		}
 		l.answered.Add(1)
-		took := int64(time.Since(at))
-		for worst := l.worst.Load(); took > worst && !l.worst.CompareAndSwap(worst, took); worst = l.worst.Load() {
-		}
+		l.note(m, at, time.Since(at))
 		if m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
 			l.failed.Add(1)
 			l.firstFailure.CompareAndSwap(nil, m)
 		}
+	}
+}
+
+func (l *load) note(m *dns.Msg, at time.Time, took time.Duration) {
+	if took > slowAnswer {
+		l.slow.Add(1)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if took > l.worst && len(m.Question) == 1 {
+		l.worst, l.worstAt, l.worstOf = took, at.Sub(l.began), m.Question[0].Name
 	}
 }
 
@@ -139,8 +157,8 @@ func (l *load) end(t *testing.T) {
 	close(l.stop)
 	l.wg.Wait()
 	sent, answered, failed := l.sent.Load(), l.answered.Load(), l.failed.Load()
-	t.Logf("%d queries, %d lost, %d failed, the worst answer after %v",
-		sent, sent-answered, failed, time.Duration(l.worst.Load()).Round(time.Millisecond/10))
+	t.Logf("%d queries, %d lost, %d failed, %d took longer than %v; the worst, for %s after %v, took %v", sent, sent-answered, failed,
+		l.slow.Load(), slowAnswer, l.worstOf, l.worstAt.Round(time.Millisecond), l.worst.Round(time.Millisecond/10))
 	if answered != sent || failed != 0 {
 		t.Errorf("%d of %d queries lost, %d failed; the first failure:\n%v", sent-answered, sent, failed, l.firstFailure.Load())
 	}

@@ -94,6 +94,7 @@ func (r *rig) startNSD(t *testing.T, addr string, names []string) {
   round-robin: no
   minimal-responses: no
   refuse-any: no
+  rrl-ratelimit: 0
 remote-control:
   control-enable: no
 `, listen, r.dir, r.dir, addr, r.dir)
