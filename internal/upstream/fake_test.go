@@ -412,6 +412,20 @@ func (c *fakeClient) Close() {
 	}
 }
 
+// sent returns how many queries the client was given since t.
+func (c *fakeClient) sent(since time.Time) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return after(c.sends, since)
+}
+
+// lateResponses returns how many responses came to queries that were given up.
+func (c *fakeClient) lateResponses() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.late
+}
+
 func (c *fakeClient) isClosed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
