@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,21 @@ type Knob struct {
 
 // Path is the knob's name in messages, as in "cache.size".
 func (k Knob) Path() string { return join(k.Table, k.Key) }
+
+// Bounds says in words what the value may be, "" if that is free.
+func (k Knob) Bounds() string {
+	bare := func(s string) string { return strings.TrimSuffix(strings.Trim(s, `"`), ".0") }
+	switch {
+	case k.Min != "":
+		return "From " + bare(k.Min) + " to " + bare(k.Max) + "."
+	case k.Choices != nil && strings.HasPrefix(k.Default, "["):
+		return "There are " + strings.Join(k.Choices, ", ") + "."
+	case k.Choices != nil:
+		return "One of " + choices(k.Choices) + "."
+	default:
+		return ""
+	}
+}
 
 // Knobs returns every key of the file, in the order in which the file is best written.
 func Knobs() []Knob {
@@ -157,7 +173,7 @@ var knobs = [...]knob[raw]{
 	{
 		table: "cache", key: "min_ttl", at: func(r *raw) any { return &r.minTTL },
 		std: seconds(0), min: seconds(0), max: seconds(day),
-		sentence: "Answers are kept for at least this long, even if their owner says less.",
+		sentence: "Answers are kept for at least this long, even if their owner's TTL is shorter.",
 	},
 	{
 		table: "cache", key: "max_ttl", at: func(r *raw) any { return &r.maxTTL },
@@ -263,7 +279,7 @@ var routeKnobs = [...]knob[rawRoute]{
 	{
 		table: "route", key: "upstreams", at: func(r *rawRoute) any { return &r.upstreams },
 		std: []string{}, example: "corp",
-		sentence: "Names of the upstreams to ask. Those that a route names serve other names only if every upstream is in a route and none has \".\".",
+		sentence: "Names of the upstreams to ask. All other names go to the upstreams that no route names; if there is none, to all.",
 	},
 }
 
