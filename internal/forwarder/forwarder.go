@@ -181,10 +181,12 @@ func (f *Forwarder) appendFailure(dst []byte, q wire.Query, key []byte, limit in
 	if age := now.Unix() - e.Stored; age < 0 || age >= int64(e.Lifetime/time.Second) {
 		return dst, false
 	}
-	return wire.AppendStale(dst, q, wire.FromPacked(e.Value), staleTTL, cachedError, limit), true
+	r := wire.FromPacked(e.Value)
+	// The info code speaks of SERVFAIL alone (RFC 8914, section 4.14). A REFUSED or
+	// NOTIMP stays as the upstream said it.
+	cached := wire.EDE{Code: wire.EDECachedError, Set: r.RCode() == wire.ServFail}
+	return wire.AppendStale(dst, q, r, staleTTL, cached, limit), true
 }
-
-var cachedError = wire.EDE{Code: wire.EDECachedError, Set: true}
 
 // appendStale answers from an entry past its lifetime (RFC 8767).
 func (f *Forwarder) appendStale(dst []byte, q wire.Query, key []byte, limit int, now time.Time) ([]byte, bool) {

@@ -280,3 +280,22 @@ func TestDeadline(t *testing.T) {
 		}
 	})
 }
+
+// RFC 8914, section 4.14, speaks of SERVFAIL alone.
+func TestCachedErrorIsSaidOfServFailAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for rcode, want := range map[int][]uint16{
+			dns.RcodeServerFailure: {dns.ExtendedErrorCodeCachedError},
+			dns.RcodeRefused:       nil,
+		} {
+			up := &upstream{answer: func(q *dns.Msg) (*dns.Msg, error) { return new(dns.Msg).SetRcode(q, rcode), nil }}
+			a := newAsker(t, settings(up))
+			a.ask(question("www.example.", dns.TypeA))
+			r, known := a.ask(question("www.example.", dns.TypeA))
+			if !known || r.Rcode != rcode {
+				t.Errorf("got %v, known %t, want %s at once", r, known, dns.RcodeToString[rcode])
+			}
+			expectEDE(t, r, want...)
+		}
+	})
+}
