@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -339,5 +340,33 @@ func TestServerTalksNonsense(t *testing.T) {
 				w.load(g, 200, 4*time.Second, nil).expect(t, name, 300*time.Millisecond)
 			})
 		})
+	}
+}
+
+// A name that takes the upstreams seconds to resolve is answered all the same, alone or beside
+// others: suspicion must not end the session that the response is due on.
+func TestSlowNameIsAnswered(t *testing.T) {
+	for _, names := range []string{"a", "ab"} {
+		for _, budget := range []float64{0, 0.05} {
+			for _, d := range []time.Duration{500 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second, 3900 * time.Millisecond} {
+				synctest.Test(t, func(t *testing.T) {
+					w := newTLSWorld(t, names, upstream.Settings{Policy: upstream.Ordered, HedgeBudget: budget})
+					defer w.pool.Close()
+					g := w.pool.Group()
+					w.load(g, 50, time.Second, nil)
+					w.seen()
+					for _, s := range w.servers {
+						// As a resolver does: one resolution for all who ask meanwhile.
+						known := sync.OnceValue(func() time.Time { return time.Now().Add(d) })
+						s.Do(func(q *dottest.Query) { dottest.After(time.Until(known()), dottest.Answer)(q) })
+					}
+					o := ask(g)
+					if o.err != nil {
+						t.Errorf("%q, budget %v, %v: %v", names, budget, d, o.err)
+					}
+					t.Logf("%q, budget %v: resolved in %v, answered in %v, seen %d times", names, budget, d, o.took, w.seen())
+				})
+			}
+		}
 	}
 }
