@@ -57,7 +57,8 @@ func runInNamespace(t *testing.T) {
 			t.Fatalf("building the daemon: %v\n%s", err, out)
 		}
 	}
-	cmd := exec.Command(os.Args[0], os.Args[1:]...)
+	// Parallel tests wait for deadlines, not for processors.
+	cmd := exec.Command(os.Args[0], append(os.Args[1:], "-test.parallel=16")...)
 	cmd.Env = append(os.Environ(), insideKey+"="+binary)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
