@@ -110,8 +110,8 @@ func (c *Client) failedLocked(err error, now time.Time) {
 }
 
 // installLocked makes s the session that takes queries. Those in flight on the one that
-// it replaces are sent again on it; that one stays for a while, for late
-// responses.
+// it replaces are sent again on it if that is still silent; that one stays for
+// a while, for late responses.
 func (c *Client) installLocked(s *session, now time.Time) {
 	old := c.current
 	c.endReplacedLocked()
@@ -120,9 +120,13 @@ func (c *Client) installLocked(s *session, now time.Time) {
 	for q := c.waiting.pop(); q != nil; q = c.waiting.pop() {
 		s.enqueueLocked(q)
 	}
-	if old != nil {
+	switch {
+	case old == nil:
+	case old.suspect:
 		c.resendLocked(old, s)
 		old.retireLocked(replaced, now)
+	default: // it was heard of meanwhile, and will answer what is in flight
+		old.retireLocked(drained, now)
 	}
 	c.openedLocked(s, now)
 }
@@ -172,7 +176,9 @@ func (c *Client) suspectLocked(s *session, now time.Time) {
 		if now.Before(c.attempt.until) {
 			return
 		}
-		c.attempt.failed(c.errorf(Timeout, "", errSilent), now)
+		err := c.errorf(Timeout, "", errSilent)
+		c.attempt.failed(err, now)
+		c.downLocked(err, now)
 	}
 	c.startLocked(now)
 }

@@ -27,7 +27,7 @@ func TestIdleSessionClosesByItself(t *testing.T) {
 		if s.Stats().Open != 0 {
 			t.Error("the session is open after 31 s")
 		}
-		if st := c.Stats(); st.Closed["idle, by us"] != 1 || st.Session != nil {
+		if st := c.Stats(); st.Closed["idle"] != 1 || st.Session != nil {
 			t.Errorf("client counted %+v", st)
 		}
 		if h := c.Health(); h.State != dot.Idle || h.Err != nil {
@@ -52,12 +52,29 @@ func TestUpstreamThatClosesAfterOneSecond(t *testing.T) {
 			time.Sleep(1300 * time.Millisecond)
 		}
 		st := c.Stats()
-		if st.Closed["idle, by us"] < 80 {
+		if st.Closed["idle"] < 80 {
 			t.Errorf("closed by us %d times, by the upstream %d times: the timeout was not learnt",
-				st.Closed["idle, by us"], st.Closed["idle, by the upstream"])
+				st.Closed["idle"], st.Closed["idle-upstream"])
 		}
 		if st.Opened > 250 || st.Resumed < st.Opened-5 {
 			t.Errorf("%d sessions for 102 queries, %d of them resumed", st.Opened, st.Resumed)
+		}
+	})
+}
+
+func TestIdleSessionsThatAreReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := dottest.New(t, dottest.InMemory())
+		c := newClient(t, s.Endpoint())
+		for _, name := range names(3) {
+			mustAnswer(t, c, name)
+			time.Sleep(2 * time.Second)
+			s.ResetAll()
+			synctest.Wait()
+		}
+		mustAnswer(t, c, "last.example")
+		if i := c.Stats().Session; i == nil || i.Timeout >= 2*time.Second {
+			t.Errorf("session %+v: the timeout was not learnt", i)
 		}
 	})
 }
@@ -100,7 +117,7 @@ func TestOneCloseTeachesNothing(t *testing.T) {
 		synctest.Wait()
 		mustAnswer(t, c, "second.example")
 		time.Sleep(25 * time.Second)
-		if st := c.Stats(); st.Closed["idle, by us"] != 0 {
+		if st := c.Stats(); st.Closed["idle"] != 0 {
 			t.Errorf("client counted %+v", st)
 		}
 	})
@@ -132,13 +149,13 @@ func TestKeepalive(t *testing.T) {
 				if n := s.Stats().Connections; n != tt.sessions {
 					t.Errorf("%d connections, want %d", n, tt.sessions)
 				}
-				before := c.Stats().Closed["idle, by us"]
+				before := c.Stats().Closed["idle"]
 				time.Sleep(tt.open)
-				if c.Stats().Closed["idle, by us"] != before {
+				if c.Stats().Closed["idle"] != before {
 					t.Errorf("the session is closed after %v", tt.open)
 				}
 				time.Sleep(tt.closed - tt.open)
-				if c.Stats().Closed["idle, by us"] != before+1 {
+				if c.Stats().Closed["idle"] != before+1 {
 					t.Errorf("the session is open after %v", tt.closed)
 				}
 			})

@@ -312,20 +312,23 @@ func (s *session) lost(err error) {
 	if s.ended {
 		return
 	}
-	switch clean := errors.Is(err, io.EOF); {
-	case clean && s.inFlight == 0:
+	clean, reason := errors.Is(err, io.EOF), reasonOfIO(err)
+	idle := s.inFlight == 0
+	if idle && (clean || reason == Reset) {
 		c.idle.closedByPeer(s, now)
+	}
+	switch {
+	case clean && idle:
 		s.endLocked(theirsIdle, c.errorf(Closed, "", errClosedByUpstream))
-		if now.Sub(s.opened) >= warmWorth {
-			c.warmLocked(now)
-		}
 	case clean:
 		s.endLocked(theirsBusy, c.errorf(Closed, "", errClosedByUpstream))
 	case errors.Is(err, errTruncated):
 		s.endLocked(misbehaved, c.errorf(Protocol, "", err))
 	default:
-		reason := reasonOfIO(err)
 		s.endLocked(closerOf(reason), c.errorf(reason, "session ended", plain(err)))
+	}
+	if idle && now.Sub(s.opened) >= warmWorth {
+		c.warmLocked(now)
 	}
 }
 
@@ -377,13 +380,14 @@ func (s *session) endLocked(why closer, err error) {
 			break
 		}
 	}
+	missed := why.unexpected() && s.inFlight > 0
 	c.abandonLocked(s, err, now)
 	if len(c.sessions) == 0 {
 		c.table.releaseAll()
 	}
 	close(s.done)
 	c.wg.Go(s.shut)
-	if why.unexpected() && !c.closed && c.demand.recent(now) {
+	if missed && !c.closed && c.demand.recent(now) {
 		c.attempt.timer.Reset(max(c.attempt.until.Sub(now), 0))
 	}
 }

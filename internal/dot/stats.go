@@ -13,15 +13,15 @@ import (
 type closer string
 
 const (
-	oursIdle   closer = "idle, by us"
-	theirsIdle closer = "idle, by the upstream"
-	theirsBusy closer = "in use, by the upstream"
-	theirsGone closer = "stale" // outlived a suspension of the machine
+	oursIdle   closer = "idle"          // by us
+	theirsIdle closer = "idle-upstream" // by the upstream
+	theirsBusy closer = "closed"        // by the upstream, with queries in flight
+	theirsGone closer = "stale"         // outlived a suspension of the machine
 	wasReset   closer = "reset"
-	timedOut   closer = "timeout"
-	misbehaved closer = "protocol"
+	timedOut   closer = "timeout"  // TCP gave up
+	misbehaved closer = "protocol" // the upstream broke the rules
 	replaced   closer = "replaced" // silent, another took over
-	drained    closer = "drained"  // the upstream wanted no more queries
+	drained    closer = "drained"  // finished what was in flight and no more
 	shutdown   closer = "shutdown"
 	broken     closer = "error"
 )
@@ -57,13 +57,13 @@ type Stats struct {
 	Late      uint64 // responses to queries that were given up or answered before
 	Resent    uint64 // queries sent a second time, on a replacement
 
-	Attempts  uint64 // to open a session
-	Failed    uint64 // of those
-	Opened    uint64 // sessions
-	Resumed   uint64 // of those, by ticket
-	Warmed    uint64 // sessions opened ahead of need
-	Suspected uint64 // times a session was silent for too long
-	Closed    map[string]uint64
+	Attempts  uint64            // to open a session
+	Failed    uint64            // of those
+	Opened    uint64            // sessions
+	Resumed   uint64            // of those, by ticket
+	Warmed    uint64            // sessions opened ahead of need
+	Suspected uint64            // times a session was silent for too long
+	Closed    map[string]uint64 // sessions, by why: "idle", "reset" and so on
 
 	Session *Session // the one that takes queries, nil if there is none
 }

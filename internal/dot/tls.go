@@ -20,9 +20,13 @@ const maxPresented = 10
 
 // newTLSConfig returns the configuration that enforces the endpoint's policy.
 func newTLSConfig(e *Endpoint) *tls.Config {
+	roots := e.Roots
+	if roots == nil {
+		roots = x509.NewCertPool() // crypto/tls would take nil for the system's
+	}
 	return &tls.Config{
 		ServerName:       e.ServerName,
-		RootCAs:          e.Roots,
+		RootCAs:          roots,
 		MinVersion:       tls.VersionTLS13,
 		MaxVersion:       tls.VersionTLS13,
 		NextProtos:       []string{alpn},
@@ -161,7 +165,10 @@ func issued(issuer, leaf *x509.Certificate, between []*x509.Certificate, now tim
 }
 
 func (e *Endpoint) errNoPin() error {
-	if len(e.Pins) == 1 {
+	switch len(e.Pins) {
+	case 0:
+		return authError("neither a name nor a pin to authenticate by")
+	case 1:
 		return authError("certificate chain does not match the pin")
 	}
 	return authError(fmt.Sprintf("certificate chain matches none of %d pins", len(e.Pins)))

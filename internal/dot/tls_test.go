@@ -63,6 +63,12 @@ func TestHandshakeRefuses(t *testing.T) {
 			server:   func(s *dottest.Server) { s.Present(s.CA().Issue(future)) },
 			endpoint: func(s *dottest.Server, e *dot.Endpoint) { e.ServerName, e.Pins = "", spki.Set{s.Pin()} },
 			want:     dot.Authentication, text: "certificate is not valid before"},
+		{name: "whatever it is, without a name or pins",
+			endpoint: func(_ *dottest.Server, e *dot.Endpoint) { e.ServerName = "" },
+			want:     dot.Authentication, text: "neither a name nor a pin"},
+		{name: "whatever it is, without trust anchors",
+			endpoint: func(_ *dottest.Server, e *dot.Endpoint) { e.Roots = nil },
+			want:     dot.Authentication, text: "unknown authority"},
 		{name: "no group in common",
 			server: func(s *dottest.Server) {
 				s.ChangeTLS(func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP384} })

@@ -1,0 +1,5 @@
+//go:build race
+
+package dot_test
+
+const raceEnabled = true
