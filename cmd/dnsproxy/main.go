@@ -1,4 +1,121 @@
 // Command dnsproxy forwards DNS queries to upstream resolvers over TLS 1.3.
+//
+// It is the composition root: the only package that knows all others. Each
+// command has a file; run.go is the daemon.
 package main
 
-func main() {}
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// command is what the first argument names.
+type command struct {
+	name, synopsis string
+	run            func(args []string, stdout, stderr io.Writer) error
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "forward queries until told to stop", serve},
+		{"check", "check a configuration and print what is in force", check},
+		{"demo", "try it: the same daemon beside an upstream of its own", demo},
+		{"version", "print the version", printVersion},
+	}
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		usage(stderr)
+		return exitUsage
+	}
+	switch args[0] {
+	case "help", "--help", "-help", "-h":
+		usage(stdout)
+		return exitOK
+	case "--version", "-version":
+		args[0] = "version"
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return exitCode(c.name, c.run(args[1:], stdout, stderr), stderr)
+		}
+	}
+	fmt.Fprintf(stderr, "dnsproxy: unknown command %q; run \"dnsproxy help\" to see all\n", args[0])
+	return exitUsage
+}
+
+// errUsage is a command line that cannot be understood. What is wrong with it has been printed.
+var errUsage = errors.New("wrong usage")
+
+// errReported is a failure that has been printed.
+var errReported = errors.New("failed")
+
+func exitCode(name string, err error, stderr io.Writer) int {
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.Is(err, errReported):
+		return exitFailed
+	default:
+		fmt.Fprintf(stderr, "dnsproxy %s: %v\n", name, err)
+		return exitFailed
+	}
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "dnsproxy forwards DNS queries to upstream resolvers over TLS 1.3.\n\nUsage: dnsproxy COMMAND [OPTIONS]\n\nCommands:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-8s  %s\n", c.name, c.synopsis)
+	}
+	fmt.Fprint(w, "\n\"dnsproxy COMMAND --help\" tells the options of a command.\nThe manual is dnsproxy(8), the configuration's dnsproxy.toml(5).\n")
+}
+
+// defaultConfig is where the packages install the configuration.
+const defaultConfig = "/etc/dnsproxy/dnsproxy.toml"
+
+// options is a command's command line.
+type options struct {
+	*flag.FlagSet
+}
+
+// newOptions returns the options of a command. help is what "--help" prints behind the command's name.
+func newOptions(name, help string, stdout io.Writer) options {
+	o := options{flag.NewFlagSet(name, flag.ContinueOnError)}
+	o.SetOutput(io.Discard) // parse says what is wrong, in one line
+	o.Usage = func() { fmt.Fprintf(stdout, "Usage: dnsproxy %s %s\n", name, strings.TrimSpace(help)) }
+	return o
+}
+
+// config defines --config.
+func (o options) config() *string { return o.String("config", defaultConfig, "") }
+
+// parse reads args, which may hold no more than options.
+func (o options) parse(args []string, stderr io.Writer) error {
+	err := o.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err == nil && o.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", o.Arg(0))
+	case err == nil:
+		return nil
+	}
+	fmt.Fprintf(stderr, "dnsproxy %s: %v; see \"dnsproxy %s --help\"\n", o.Name(), err, o.Name())
+	return errUsage
+}
