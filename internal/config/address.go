@@ -182,3 +182,14 @@ func parseDomain(s string) (name, problem, hint string) {
 	}
 	return name, "", ""
 }
+
+// DefaultListen returns the addresses that are served where the file names none.
+func DefaultListen() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, s := range defaults().listen {
+		if a, err := ParseListen(s); err == nil {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
