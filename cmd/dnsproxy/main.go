@@ -30,6 +30,7 @@ func commands() []command {
 	return []command{
 		{"serve", "forward queries until told to stop", serve},
 		{"check", "check a configuration and print what is in force", check},
+		{"reload", "check the configuration and have the daemon read it", reloadCommand},
 		{"demo", "try it: the same daemon beside an upstream of its own", demo},
 		{"version", "print the version", printVersion},
 	}
