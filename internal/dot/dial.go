@@ -1,7 +1,6 @@
 package dot
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -247,32 +246,11 @@ func plain(err error) error {
 func (c *Client) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, error) {
 	helloMu.Lock()
 	offerLocked(c.e.Suites)
-	rec := &recordConn{Conn: raw, in: bufio.NewReaderSize(raw, readBuffer), beforeHello: helloMu.Unlock}
+	rec := newRecordConn(raw, helloMu.Unlock)
 	conn := tls.Client(rec, c.tls)
 	err := conn.HandshakeContext(ctx)
 	if rec.beforeHello != nil {
 		helloMu.Unlock() // failed before there was a ClientHello
 	}
 	return conn, err
-}
-
-// readBuffer is how much is read from the network at once: many small records
-// cost one system call.
-const readBuffer = 32 << 10
-
-// recordConn is the connection below TLS.
-type recordConn struct {
-	net.Conn
-	in          *bufio.Reader
-	beforeHello func() // called before the first write, if not nil
-}
-
-func (c *recordConn) Read(b []byte) (int, error) { return c.in.Read(b) }
-
-func (c *recordConn) Write(b []byte) (int, error) {
-	if f := c.beforeHello; f != nil {
-		c.beforeHello = nil
-		f()
-	}
-	return c.Conn.Write(b)
 }

@@ -41,3 +41,11 @@ func setUserTimeout(_, _ string, raw syscall.RawConn) error {
 	}
 	return err
 }
+
+// acknowledge makes the kernel acknowledge at once what it has received, and what it
+// receives next. Without it, responses may come later; so an error is no matter.
+func acknowledge(socket syscall.RawConn) {
+	_ = socket.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+	})
+}

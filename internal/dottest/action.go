@@ -45,6 +45,17 @@ func (q *Query) Send(m *dns.Msg) {
 // Answer sends Reply.
 func Answer(q *Query) { q.Send(q.Reply()) }
 
+// InTwoWrites sends Reply with its length apart.
+func InTwoWrites(q *Query) {
+	b, err := q.Reply().Pack()
+	if err != nil {
+		q.Conn.s.t.Errorf("dottest: %v", err)
+		return
+	}
+	q.Conn.SendBytes([]byte{byte(len(b) >> 8), byte(len(b))})
+	q.Conn.SendBytes(b)
+}
+
 // Never sends nothing.
 func Never(*Query) {}
 

@@ -30,6 +30,7 @@ type Server struct {
 	ca     *CA
 	memory bool
 	idle   time.Duration // 0: none
+	nagle  bool
 	addr   netip.AddrPort
 	wg     sync.WaitGroup
 
@@ -80,6 +81,9 @@ func WithHandler(f func(*dns.Msg) *dns.Msg) Option { return WithAction(Handle(f)
 
 // WithIdleTimeout makes the server close connections that get no query for d.
 func WithIdleTimeout(d time.Duration) Option { return func(s *Server) { s.idle = d } }
+
+// WithNagle leaves Nagle's algorithm on, as servers written in C often do.
+func WithNagle() Option { return func(s *Server) { s.nagle = true } }
 
 // WithAddr sets the address to listen on, "127.0.0.1:0" otherwise.
 func WithAddr(addr string) Option {
@@ -176,6 +180,9 @@ func (s *Server) accept(l net.Listener) {
 		raw, err := l.Accept()
 		if err != nil {
 			return
+		}
+		if s.nagle {
+			raw.(*net.TCPConn).SetNoDelay(false)
 		}
 		s.serve(raw)
 	}
