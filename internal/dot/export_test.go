@@ -21,3 +21,6 @@ func Suspend(c *Client, d time.Duration) {
 		s.active = s.active.Round(0).Add(-d)
 	}
 }
+
+// DialTCP connects as clients do.
+var DialTCP = dialTCP

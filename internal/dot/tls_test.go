@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -235,7 +236,7 @@ func parseHello(t *testing.T, b []byte) hello {
 	t.Helper()
 	r := bytesReader(b)
 	if r.uint(1) != 1 {
-		t.Fatalf("not a ClientHello: %x", b)
+		t.Errorf("not a ClientHello: %x", b)
 	}
 	r = r.vector(3)
 	r.take(2 + 32)
@@ -358,6 +359,26 @@ func contains(l []uint16, v uint16) bool {
 	return false
 }
 
+func TestClientsWithDifferentSuitesDialAtTheSameTime(t *testing.T) {
+	var clients sync.WaitGroup
+	for _, suite := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256} {
+		addr := playServer(t, func(b []byte) []byte {
+			if h := parseHello(t, b); !equal(h.suites, []uint16{suite}) {
+				t.Errorf("suites %x are offered, want %x alone", h.suites, suite)
+			}
+			return []byte{21, 3, 3, 0, 2, 2, 40}
+		})
+		clients.Go(func() {
+			for range 50 {
+				c := newClient(t, dot.Endpoint{Addr: addr, ServerName: dottest.Name, Suites: []uint16{suite}})
+				ask(t, c, "name.example")
+				c.Close()
+			}
+		})
+	}
+	clients.Wait()
+}
+
 func TestNoNameIsSentWithPinsAlone(t *testing.T) {
 	s := dottest.New(t)
 	e := s.Endpoint()
@@ -407,9 +428,10 @@ func playServer(t *testing.T, answer func([]byte) []byte) (addr netip.AddrPort) 
 			header := make([]byte, 5)
 			io.ReadFull(conn, header)
 			body := make([]byte, int(header[3])<<8|int(header[4]))
-			io.ReadFull(conn, body)
-			conn.Write(answer(body))
-			io.Copy(io.Discard, conn)
+			if _, err := io.ReadFull(conn, body); err == nil && len(body) > 0 {
+				conn.Write(answer(body))
+				io.Copy(io.Discard, conn)
+			}
 			conn.Close()
 		}
 	}()
