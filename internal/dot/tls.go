@@ -216,6 +216,8 @@ func explainTLS(text string) (string, bool) {
 		return "chose a cipher suite that is not allowed", true
 	case "tls: server selected unsupported group", "tls: server selected unsupported curve":
 		return "chose a group that is not allowed", true
+	case "tls: no supported elliptic curves for ECDHE":
+		return "none of the groups that are allowed is available here (is GODEBUG set?)", true
 	default:
 		return "", false
 	}
