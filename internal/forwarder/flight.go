@@ -55,9 +55,7 @@ func (fs *flights) land(fl *flight, key []byte, r wire.Response) {
 
 // lead asks the upstreams, remembers what they say, and ends the flight.
 func (f *Forwarder) lead(ctx context.Context, fl *flight, q wire.Query, key []byte, route *Route, s *settings) {
-	limited, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	r, err := route.Exchanger.Exchange(limited, q)
+	r, err := route.Exchanger.Exchange(withDeadline{ctx, time.Now().Add(s.Timeout)}, q)
 	switch {
 	case err == nil:
 		f.store(key, r, s)
@@ -110,3 +108,13 @@ func reason(err error) wire.EDE {
 	}
 	return wire.EDE{Code: wire.EDENetworkError, Text: err.Error(), Set: true}
 }
+
+// withDeadline is a context with a deadline and without a timer of its own: who
+// takes it watches the deadline, with a timer that is needed anyway.
+type withDeadline struct {
+	context.Context
+	deadline time.Time
+}
+
+// Deadline returns when the work should be given up.
+func (c withDeadline) Deadline() (time.Time, bool) { return c.deadline, true }

@@ -20,8 +20,8 @@ import (
 
 // Exchanger asks upstreams.
 type Exchanger interface {
-	// Exchange returns an upstream's response to q, or an error once ctx's
-	// deadline has passed or all have failed. It must not keep q.
+	// Exchange returns an upstream's response to q, or an error once ctx ends, its
+	// deadline has passed (for which ctx has no timer) or all have failed. It must not keep q.
 	Exchange(ctx context.Context, q wire.Query) (wire.Response, error)
 	// Down reports whether no upstream is likely to answer now.
 	Down() bool

@@ -33,6 +33,9 @@ func (u *upstream) Exchange(ctx context.Context, q wire.Query) (wire.Response, e
 	if err := m.Unpack(raw); err != nil {
 		return wire.Response{}, err
 	}
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	select {
 	case <-time.After(u.after):
 	case <-ctx.Done():

@@ -53,7 +53,7 @@ func (x *exchange) advance(now instant) {
 	to, ok := x.best(now)
 	switch {
 	case !ok:
-		x.park()
+		x.park(now)
 		return
 	case to.class <= held:
 	case to.class == poor && x.sends == 0:
@@ -61,7 +61,7 @@ func (x *exchange) advance(now instant) {
 	case g.mayScout(to.class, now):
 		g.candidates[to.position].scoutedAt.Store(int64(now))
 	default:
-		x.park()
+		x.park(now)
 		return
 	}
 	if x.sends == 0 && to.class <= held {
@@ -245,14 +245,14 @@ func (x *exchange) arm(now instant) {
 			due = min(due, a.due)
 		}
 	}
-	x.timer.Reset(max(due-now, time.Millisecond))
+	x.timer.Reset(min(max(due-now, time.Millisecond), x.deadline-now))
 }
 
 // park sets the timer to the next look for a candidate that is worth an attempt.
-func (x *exchange) park() {
+func (x *exchange) park(now instant) {
 	d := firstPause << min(x.pauses, pauseDoublings)
 	x.pauses++
-	x.timer.Reset(d + rand.N(d))
+	x.timer.Reset(min(d+rand.N(d), x.deadline-now))
 }
 
 // late looks into the attempts that are due.

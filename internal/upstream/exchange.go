@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"dnsproxy/internal/dot"
@@ -21,6 +22,7 @@ type exchange struct {
 	group    *Group
 	query    wire.Query
 	begun    instant
+	deadline instant
 	order    order
 	home     int // the upstream that the query was meant for
 	attempts [maxAttempts]attempt
@@ -58,7 +60,8 @@ type try struct {
 	notBefore instant // of the next send
 }
 
-// Exchange asks until there is a response or ctx ends. The error, an *Error, tells of each attempt.
+// Exchange asks until there is a response, or ctx ends or its deadline passes: a context that
+// has a deadline needs no timer to end it. The error, an *Error, tells of each attempt.
 // q's bytes must not change before Exchange returns.
 func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, error) {
 	p := g.pool
@@ -67,6 +70,7 @@ func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, erro
 	}
 	x := p.begin(g, q)
 	defer p.end(x)
+	x.limit(ctx)
 	x.advance(x.begun)
 	for {
 		var r dot.Result
@@ -81,13 +85,14 @@ func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, erro
 		case r = <-x.attempts[3].results:
 			i = 3
 		case <-x.timer.C:
-			x.late(p.now())
+			now := p.now()
+			if now >= x.deadline {
+				return wire.Response{}, x.giveUp(context.DeadlineExceeded, now)
+			}
+			x.late(now)
 			continue
 		case <-ctx.Done():
-			now := p.now()
-			err := x.failure(ctx.Err(), now)
-			g.failed(err, now)
-			return wire.Response{}, err
+			return wire.Response{}, x.giveUp(ctx.Err(), p.now())
 		}
 		now := p.now()
 		if x.settle(i, r, now) {
@@ -95,6 +100,21 @@ func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, erro
 			return r.Response, nil
 		}
 	}
+}
+
+// limit notes by when ctx wants the exchange to end.
+func (x *exchange) limit(ctx context.Context) {
+	x.deadline = math.MaxInt64
+	if deadline, ok := ctx.Deadline(); ok {
+		x.deadline = x.begun + time.Until(deadline)
+	}
+}
+
+// giveUp returns the error of an exchange that ends without a response.
+func (x *exchange) giveUp(cause error, now instant) error {
+	err := x.failure(cause, now)
+	x.group.failed(err, now)
+	return err
 }
 
 // begin returns an exchange for q.
