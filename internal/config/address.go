@@ -16,10 +16,10 @@ const (
 // address and a port, 53 if there is none.
 func ParseListen(s string) (netip.AddrPort, error) {
 	addr, problem, hint := parseAddr(s, dnsPort)
-	switch {
+	switch host, _, _ := cutPort(s); {
 	case problem == "" && addr.Addr().IsMulticast():
 		problem = "a multicast address cannot be served"
-	case problem != "" && hint == "":
+	case problem != "" && (host == "" || host == "*"):
 		hint = `"0.0.0.0:53" and "[::]:53" stand for every address of the machine`
 	}
 	if problem != "" {
@@ -48,7 +48,7 @@ func parseUpstreamAddr(s string) (addr netip.AddrPort, problem, hint string) {
 	switch {
 	case addr.Port() == dnsPort:
 		problem = "port 53 is for DNS in clear, and never used for DNS over TLS (RFC 7858, section 3.1)"
-		hint = "write " + quote(strings.TrimSuffix(s, ":53")) + " for port 853"
+		hint = "write " + quote(ip.String()) + " for port 853"
 	case ip.IsUnspecified() || ip.IsMulticast():
 		problem = fmt.Sprintf("%v is no address of a host", ip)
 	case ip.Zone() != "" && (!ip.IsLinkLocalUnicast() || strings.Trim(strings.ToLower(ip.Zone()), zone) != ""):
@@ -73,13 +73,13 @@ func parseAddr(s string, port uint16) (addr netip.AddrPort, problem, hint string
 			ip, err = netip.ParseAddr(inner)
 		}
 		if err != nil {
-			problem, hint = explainAddr(s)
+			problem, hint = explainAddr(s, port)
 			return addr, problem, hint
 		}
 		addr = netip.AddrPortFrom(ip, port)
 	}
 	if addr.Port() == 0 {
-		return addr, "port 0 is none", ""
+		return addr, "want a port from 1 to 65535, got 0", ""
 	}
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), "", ""
 }
@@ -91,8 +91,8 @@ func bracketed(s string) (string, bool) {
 	return inner, open && closed && strings.Contains(inner, ":")
 }
 
-// explainAddr says why s is no IP address with or without a port.
-func explainAddr(s string) (problem, hint string) {
+// explainAddr says why s is no IP address with or without a port. std is the port in the example.
+func explainAddr(s string, std uint16) (problem, hint string) {
 	if _, rest, ok := strings.Cut(s, "://"); ok {
 		return fmt.Sprintf("want an IP address, got the URL %q", s), "write " + quote(strings.TrimRight(rest, "/"))
 	}
@@ -111,7 +111,7 @@ func explainAddr(s string) (problem, hint string) {
 		return fmt.Sprintf("want an IP address, got the name %q", host),
 			"dnsproxy looks up no names for itself, since that would ask in clear"
 	default:
-		return fmt.Sprintf("want an IP address, as \"192.0.2.1\", \"192.0.2.1:%d\" or \"[2001:db8::1]:%d\"; got %.80q", dotPort, dotPort, s), ""
+		return fmt.Sprintf("want an IP address, as \"192.0.2.1\", \"192.0.2.1:%d\" or \"[2001:db8::1]:%d\"; got %.80q", std, std, s), ""
 	}
 }
 
@@ -167,8 +167,11 @@ func parseDomain(s string) (name, problem, hint string) {
 	if rest, ok := strings.CutPrefix(name, "*."); ok {
 		return "", fmt.Sprintf("a domain stands for all names under it, without %q", "*."), "write " + quote(rest)
 	}
-	if name == "" || len(name) > maxName {
-		return "", fmt.Sprintf("want a domain name of 1 to %d characters; got %d", maxName, len(name)), ""
+	if name == "" {
+		return "", "want a domain name, got none", ""
+	}
+	if len(name) > maxName {
+		return "", fmt.Sprintf("want a domain name of at most %d characters, got %d", maxName, len(name)), ""
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		switch {

@@ -108,7 +108,7 @@ func (c *checker) upstreams(f *raw, cfg *Config) {
 		e := c.endpoint(path, u, cfg)
 		var up upstream.Upstream
 		if len(u.addresses) == 0 {
-			c.fault(join(path, "addresses"), "want at least one", `as in addresses = ["8.8.8.8"]`)
+			c.fault(join(path, "addresses"), `want at least one, as in addresses = ["8.8.8.8"]`, "")
 		}
 		for j, s := range u.addresses {
 			at := element(join(path, "addresses"), j)
@@ -151,7 +151,7 @@ func (c *checker) endpoint(path string, u *rawUpstream, cfg *Config) dot.Endpoin
 	e.ReportOnly = u.pinMode == "report"
 	c.absolute(join(path, "ca_file"), u.caFile)
 	switch {
-	case u.serverName == "" && len(u.pins) == 0:
+	case u.serverName == "" && len(u.pins) == 0 && !c.faulty(join(path, "server_name")) && !c.faulty(join(path, "pins")):
 		c.fault(path, "neither server_name nor pins are given, so nothing would tell the upstream from an impostor",
 			fmt.Sprintf("add server_name, or pins (%q prints them)", probe(u)))
 	case u.serverName == "" && e.ReportOnly:
@@ -232,7 +232,7 @@ func (c *checker) trust(path string, u *rawUpstream, cfg *Config, e *dot.Endpoin
 	if c.lines[key] == 0 { // the default: point at who needs it
 		f.Line = c.lines.nearest(join(path, "server_name"))
 	}
-	if !slices.ContainsFunc(c.faults, func(o Fault) bool { return o.Key == key }) {
+	if !c.faulty(key) {
 		c.faults = append(c.faults, f)
 	}
 }
@@ -333,10 +333,10 @@ func (c *checker) routes(f *raw, cfg *Config) {
 			}
 		}
 		if len(r.domains) == 0 {
-			c.fault(join(path, "domains"), "want at least one", `as in domains = ["corp.example"]`)
+			c.fault(join(path, "domains"), `want at least one, as in domains = ["corp.example"]`, "")
 		}
 		if len(r.upstreams) == 0 {
-			c.fault(join(path, "upstreams"), "want at least one", "by its name")
+			c.fault(join(path, "upstreams"), "want the name of at least one upstream", "")
 		}
 		cfg.Routes = append(cfg.Routes, route)
 	}

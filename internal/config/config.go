@@ -147,6 +147,9 @@ func (r *report) syntax(err error) Fault {
 		return Fault{File: r.file, Line: 1, Problem: err.Error()}
 	}
 	f := Fault{File: r.file, Line: max(1, perr.Position.Line), Key: perr.LastKey, Problem: strings.TrimSuffix(perr.Message, ".")}
+	if f.Key == "" {
+		f.Key = r.lines.on(f.Line)
+	}
 	if first, size := utf8.DecodeRuneInString(f.Problem); size < len(f.Problem) && !isUpper(f.Problem[size]) {
 		f.Problem = strings.ToLower(string(first)) + f.Problem[size:]
 	}

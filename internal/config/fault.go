@@ -54,8 +54,17 @@ func (r *report) at(key, problem, hint string) Fault {
 	return Fault{File: r.file, Line: r.lines.nearest(key), Key: key, Problem: problem, Hint: hint}
 }
 
+// fault reports what is wrong with a key, unless something is already: the rest
+// would only follow from it.
 func (r *report) fault(key, problem, hint string) {
-	r.faults = append(r.faults, r.at(key, problem, hint))
+	if !r.faulty(key) {
+		r.faults = append(r.faults, r.at(key, problem, hint))
+	}
+}
+
+// faulty reports whether something is wrong with a key.
+func (r *report) faulty(key string) bool {
+	return slices.ContainsFunc(r.faults, func(f Fault) bool { return f.Key == key })
 }
 
 func (r *report) warn(key, problem, hint string) {

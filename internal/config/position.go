@@ -32,6 +32,16 @@ func (p positions) nearest(path string) int {
 	return 1
 }
 
+// on returns the path of what is on a line, the innermost if there are several; "" if nothing is.
+func (p positions) on(line int) (path string) {
+	for candidate, at := range p {
+		if at == line && (len(candidate) > len(path) || len(candidate) == len(path) && candidate > path) {
+			path = candidate
+		}
+	}
+	return path
+}
+
 // join returns the path of a key in the table at path.
 func join(path, key string) string {
 	key = toml.Key{key}.String()

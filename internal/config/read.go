@@ -66,6 +66,7 @@ func (r *report) tableList(name string, value any) []map[string]any {
 			t, ok := v.(map[string]any)
 			if !ok {
 				r.fault(element(name, i), "want a table, got "+kind(v), "")
+				return nil
 			}
 			list[i] = t
 		}
@@ -144,7 +145,7 @@ func readKnob[T any](r *report, path string, value any, k *knob[T], dst *T) {
 		return
 	}
 	if s, ok := v.(seconds); ok && time.Duration(s)%time.Second != 0 {
-		r.fault(path, fmt.Sprintf("want whole seconds, as TTLs are; got %s", format(v)), "")
+		r.fault(path, fmt.Sprintf("want whole seconds, as TTLs are; got %s", written(value)), "")
 		return
 	}
 	if s, ok := v.(string); ok && len(k.choices) > 0 && !slices.Contains(k.choices, s) {
@@ -156,7 +157,7 @@ func readKnob[T any](r *report, path string, value any, k *knob[T], dst *T) {
 		if k.zero {
 			or = `"0", or `
 		}
-		r.fault(path, fmt.Sprintf("want %s%s to %s; got %s", or, format(k.min), format(k.max), format(v)), "")
+		r.fault(path, fmt.Sprintf("want %s%s to %s; got %s", or, format(k.min), format(k.max), written(value)), "")
 		return
 	}
 	assign(at, v)
@@ -313,7 +314,15 @@ func kind(value any) string {
 	}
 }
 
-// shown is a value as messages show it.
+// written is a simple value as it stands in the file.
+func written(value any) string {
+	if s, ok := value.(string); ok {
+		return quote(s)
+	}
+	return fmt.Sprint(value)
+}
+
+// shown is any value as messages show it, with its kind.
 func shown(value any) string {
 	switch v := value.(type) {
 	case string:
