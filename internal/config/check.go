@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -184,6 +185,8 @@ func (c *checker) pins(path string, u *rawUpstream) spki.Set {
 		switch {
 		case err != nil:
 			c.fault(at, strings.TrimPrefix(err.Error(), fmt.Sprintf("reading pin %q: ", s)), fmt.Sprintf("%q prints them", probe(u)))
+		case pin == sha256.Sum256(nil):
+			c.fault(at, "this is the SHA-256 of nothing: what printed it had no key to read", fmt.Sprintf("%q prints them", probe(u)))
 		case slices.Contains(set, pin):
 			c.fault(at, "this pin is listed twice", "a backup must be of another key")
 		default:

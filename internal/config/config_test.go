@@ -358,3 +358,25 @@ func TestDefaultListen(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// --listen reads addresses as the file does, and says as much.
+func TestParseListen(t *testing.T) {
+	for s, want := range map[string]string{
+		"127.0.0.1":      "127.0.0.1:53",
+		"[::1]":          "[::1]:53",
+		"0.0.0.0:5353":   "0.0.0.0:5353",
+		"[fe80::1%lo]:1": "[fe80::1%lo]:1",
+		":53":            `want an IP address, as "192.0.2.1", "192.0.2.1:53" or "[2001:db8::1]:53"; got ":53"; "0.0.0.0:53" and "[::]:53" stand for every address of the machine`,
+		"127.0.0.1:x":    `want a port from 1 to 65535, got "x"`,
+		"127.0.0.1:0":    "want a port from 1 to 65535, got 0",
+	} {
+		addr, err := config.ParseListen(s)
+		got := addr.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: got %s, want %s", s, got, want)
+		}
+	}
+}

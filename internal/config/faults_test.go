@@ -217,6 +217,8 @@ var faultTests = []struct {
 		`dnsproxy.toml:4: upstream[0].pins[0]: want 44 characters of base64, got 64; "dnsproxy probe 8.8.8.8 dns.google" prints them`},
 	{"pin that is not base64", google + "pins = [\"" + strings.Repeat("!", 43) + "=\"]\n",
 		`dnsproxy.toml:4: upstream[0].pins[0]: not base64: illegal base64 data at input byte 0; "dnsproxy probe 8.8.8.8 dns.google" prints them`},
+	{"pin that the usual pipeline of openssl prints if it reaches nobody", google + "pins = [\"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"]\n",
+		`dnsproxy.toml:4: upstream[0].pins[0]: this is the SHA-256 of nothing: what printed it had no key to read; "dnsproxy probe 8.8.8.8 dns.google" prints them`},
 	{"pin twice", google + "pins = [\"" + pin + "\", \"sha256/" + pin + "\"]\n",
 		`dnsproxy.toml:4: upstream[0].pins[1]: this pin is listed twice; a backup must be of another key`},
 	{"pins reported only, and nothing else", "[[upstream]]\naddresses = [\"192.0.2.1\"]\npins = [\"" + pin + "\"]\npin_mode = \"report\"\n",
