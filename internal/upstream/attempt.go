@@ -14,9 +14,11 @@ const (
 	maxPatience     = 200 * time.Millisecond // with a session; but never less than the usual answer time
 	connectPatience = 200 * time.Millisecond // without one: RFC 8305, section 8, has 100 ms to 2 s, 250 ms advised
 	nextPatience    = 100 * time.Millisecond // the same for all attempts but the first
-	lonePatience    = 250 * time.Millisecond // until silence counts where few queries wait
+	crowdPatience   = 100 * time.Millisecond // until silence counts: wireless links and busy machines stall for less
+	lonePatience    = 250 * time.Millisecond // the same where few queries wait
 	unknownPatience = time.Second            // the same where the answer time is not known yet
 	maxForbearance  = time.Second
+	ownStall        = 25 * time.Millisecond  // beyond which a timer that fires late tells of ourselves
 	lostPatience    = time.Second            // until a query that alone has no answer is sent again
 	strictPatience  = time.Second            // until another upstream may learn a name if there is no hedge budget
 	maxLook         = 500 * time.Millisecond // between looks
@@ -258,7 +260,14 @@ func (x *exchange) park(now instant) {
 // late looks into the attempts that are due.
 func (x *exchange) late(now instant) {
 	for i := range x.attempts {
-		if a := &x.attempts[i]; a.results != nil && !a.lost && a.due <= now {
+		a := &x.attempts[i]
+		switch {
+		case a.results == nil || a.lost || a.due > now:
+		case now-a.due > ownStall && !a.excused:
+			// It was we who did not run: for want of CPU, stopped, or suspended. What has
+			// arrived meanwhile gets to be read first.
+			a.due, a.excused = now+ownStall, true
+		default:
 			x.judge(a, now)
 		}
 	}
@@ -292,8 +301,10 @@ func (x *exchange) judge(a *attempt, now instant) {
 		x.lose(a, Unanswered, now)
 	default:
 		a.due = now + min(max(waited, minPatience), maxLook)
-		if look := a.begun + c.alone(h); look > now {
-			a.due = min(a.due, look)
+		for _, look := range [...]instant{a.begun + c.crowded(h), a.begun + c.alone(h)} {
+			if look > now {
+				a.due = min(a.due, look)
+			}
 		}
 		if class <= held {
 			x.hedge(now)
@@ -311,12 +322,15 @@ func (c *candidate) alone(h dot.Health) time.Duration {
 	return max(lonePatience, h.RTT+4*h.RTTVar, time.Duration(c.forbearance.Load()))
 }
 
+// crowded returns the time after which silence counts where many queries wait.
+func (c *candidate) crowded(h dot.Health) time.Duration { return max(c.expected(h), crowdPatience) }
+
 // telling reports whether silence for so long would say that the session is stuck. A session
 // that was opened since the same query met silence is alive, and the query itself is likely to be
 // slow: so each alarm makes the next come four times as late.
 func (c *candidate) telling(h dot.Health, waited time.Duration, alarms int) bool {
 	crowded := alarms == 0 && h.RTT > 0 && h.Pending >= crowd
-	return waited >= c.alone(h)<<(2*alarms) || crowded && waited >= c.expected(h)
+	return waited >= c.alone(h)<<(2*alarms) || crowded && waited >= c.crowded(h)
 }
 
 // forbear makes c's silence count later after it was no sign of a fault, and sooner

@@ -182,7 +182,8 @@ func TestHedgesKeepToTheBudget(t *testing.T) {
 				if s.Hedges > most || s.Crossed > most {
 					t.Errorf("%s: %d hedges of %d queries, want at most %d", p.name, s.Hedges, len(all), most)
 				}
-				if s.Hedges < most/2 {
+				// Where far more are slow than that, slow becomes usual.
+				if budget <= 0.05 && s.Hedges < most/2 {
 					t.Errorf("%s: %d hedges of %d queries, want about %d", p.name, s.Hedges, len(all), most)
 				}
 				seen := w.server("a").seen(time.Time{}) + w.server("b").seen(time.Time{})

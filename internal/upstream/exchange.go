@@ -43,6 +43,7 @@ type attempt struct {
 	sent     instant
 	due      instant // when to look whether it has failed
 	begun    instant // when it went out on a session, as far as known; 0: it waits for one
+	excused  bool    // it was not judged once, since we had stalled
 	lost     bool    // held to have failed, though a response would still do
 	why      Reason  // the reason why it was lost last
 }
