@@ -37,10 +37,11 @@ func newUDPSocket(conn *net.UDPConn) (*udpSocket, error) {
 // with a copy of the query.
 func (f *Frontend) serveUDP(ctx context.Context, s *udpSocket) error {
 	answers := make([]byte, 0, batchSize*512) // one after the other
-	for {
+	// What was received is answered even if ctx has ended meanwhile: nobody else will see it.
+	for ctx.Err() == nil {
 		n, err := s.in.receive()
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return err
@@ -67,6 +68,7 @@ func (f *Frontend) serveUDP(ctx context.Context, s *udpSocket) error {
 			runtime.Gosched() // a reader that always finds datagrams would keep the others waiting for their turn
 		}
 	}
+	return nil
 }
 
 // answerUDP appends the answer to msg, if it is known now or an error. Otherwise it
