@@ -116,7 +116,7 @@ func TestTwoLinesAreAWholeFile(t *testing.T) {
 	if l.Pending != 10000 || l.TCPClients != 1000 || l.TCPIdleTimeout != 10*time.Second || l.UDPPayload != 1232 {
 		t.Errorf("got %+v", l)
 	}
-	if c.CacheSize != 32<<20 || c.LogLevel != slog.LevelInfo || c.Sandbox != sandbox.Required ||
+	if c.CacheSize != 32<<20 || c.LogLevel != slog.LevelInfo || c.Sandbox != sandbox.BestEffort ||
 		c.Selection != (upstream.Settings{Policy: upstream.Ordered, HedgeBudget: 0.05}) {
 		t.Errorf("got %v %v %v %+v", c.CacheSize, c.LogLevel, c.Sandbox, c.Selection)
 	}

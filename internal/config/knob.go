@@ -140,7 +140,7 @@ var knobs = [...]knob[raw]{
 	},
 	{
 		key: "sandbox", at: func(r *raw) any { return &r.sandbox }, restart: true,
-		std: "required", choices: []string{"required", "best-effort", "off"},
+		std: "best-effort", choices: []string{"required", "best-effort", "off"},
 		sentence: "What to do where the kernel cannot enforce a part of the sandbox: refuse to start, go on without that part, or have no sandbox.",
 	},
 
