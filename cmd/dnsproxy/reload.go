@@ -64,6 +64,8 @@ func (d *daemon) apply(next *config.Config) {
 	for _, key := range config.NeedsRestart(d.cfg, next) {
 		d.log.Warn("configuration changed, but needs a restart", "change", key)
 	}
+	// What needs a restart stays as it is until then, and is told of again.
+	next.Listen, next.Sandbox = d.cfg.Listen, d.cfg.Sandbox
 	d.cfg = next
 	d.level.Set(next.LogLevel)
 	d.pool.Update(next.Upstreams, next.Selection)
