@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"strconv"
 )
 
 // The header (RFC 1035, section 4.1.1; AD and CD: RFC 4035, section 3):
@@ -93,7 +94,7 @@ func (r RCode) Error() string {
 	case BadVers:
 		return "BADVERS"
 	default:
-		return "another RCODE"
+		return "RCODE " + strconv.Itoa(int(r))
 	}
 }
 
