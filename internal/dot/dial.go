@@ -252,5 +252,6 @@ func (c *Client) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, error)
 	if rec.beforeHello != nil {
 		helloMu.Unlock() // failed before there was a ClientHello
 	}
+	rec.established()
 	return conn, err
 }

@@ -18,6 +18,7 @@ type recordConn struct {
 	beforeHello func() // called before the first write, if not nil
 
 	socket        syscall.RawConn // nil if it is not TCP
+	stream        *stream         // the same
 	reads, writes int             // so many first ones, up to eager
 	lastRead      time.Time
 }
@@ -33,11 +34,22 @@ const (
 )
 
 func newRecordConn(raw net.Conn, beforeHello func()) *recordConn {
-	c := &recordConn{Conn: raw, in: bufio.NewReaderSize(raw, readBuffer), beforeHello: beforeHello}
+	c := &recordConn{Conn: raw, beforeHello: beforeHello}
 	if tcp, ok := raw.(*net.TCPConn); ok {
-		c.socket, _ = tcp.SyscallConn()
+		if socket, err := tcp.SyscallConn(); err == nil {
+			c.socket, c.stream = socket, newStream(raw, socket)
+			c.Conn = c.stream
+		}
 	}
+	c.in = bufio.NewReaderSize(c.Conn, readBuffer)
 	return c
+}
+
+// established makes reads and writes cheap, once the handshake is over.
+func (c *recordConn) established() {
+	if c.stream != nil {
+		c.stream.quiet = true
+	}
 }
 
 func (c *recordConn) Read(b []byte) (int, error) {
