@@ -74,39 +74,65 @@ type receiver struct {
 	buffers [batchSize][maxQuery]byte
 	control uint32 // size of control data to ask for; 0: the socket has one address
 
-	n     int // datagrams read
-	errno syscall.Errno
-	read  func(fd uintptr) bool // recvmmsg, made once: a closure for each call would be garbage
+	recv func(fd uintptr) (n int, errno syscall.Errno) // recvmmsg(2)
+	full int                                           // batches in a row that were full
 }
+
+// tellEvery is after how many full batches in a row the scheduler is told of one call: that wakes
+// the runtime's monitor thread, which sees to it that others are served by a machine
+// that has no time left.
+const tellEvery = 64
 
 func newReceiver(raw syscall.RawConn, wildcard bool) *receiver {
 	r := &receiver{raw: raw}
 	if wildcard {
 		r.control = controlLen
 	}
-	r.read = func(fd uintptr) bool {
-		// The socket does not block, so that the scheduler need not know of the call.
+	r.recv = func(fd uintptr) (int, syscall.Errno) {
+		// The socket does not block, so that the scheduler need not know of the call, mostly.
+		if r.full == tellEvery {
+			r.full = 0
+			n, _, errno := syscall.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.vector.headers[0])), batchSize, 0, 0, 0)
+			return int(n), errno
+		}
 		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.vector.headers[0])), batchSize, 0, 0, 0)
-		r.n, r.errno = int(n), errno
-		return errno != syscall.EAGAIN
+		return int(n), errno
 	}
 	return r
 }
 
-// receive waits for datagrams and returns their number.
-func (r *receiver) receive() (n int, err error) {
+// each calls handle with the number of datagrams of each batch, until that reports
+// false or the socket cannot be read: closed, or its deadline passed.
+func (r *receiver) each(handle func(n int) (more bool)) error {
+	return r.raw.Read(func(fd uintptr) (done bool) {
+		for {
+			r.prepare()
+			n, errno := r.recv(fd)
+			switch {
+			case errno == syscall.EAGAIN:
+				return false
+			case errno != 0:
+				continue // an ICMP error that an answer of ours met (ip(7)); the socket is fine
+			case !handle(n):
+				return true
+			case n == batchSize:
+				r.full++
+			default:
+				r.full = 0
+				// The socket is empty. To wait without another look is safe within one call of Read, which
+				// does not forget what wakes it: the next datagram does (epoll(7), edge-triggered).
+				return false
+			}
+		}
+	})
+}
+
+func (r *receiver) prepare() {
 	for i := range batchSize {
 		p := &r.peers[i]
 		p.addressLen = addressLen
 		r.vector.set(i, r.buffers[i][:], p, r.control)
 	}
-	if err := r.raw.Read(r.read); err != nil {
-		return 0, err
-	}
-	if r.errno != 0 {
-		return 0, r.errno
-	}
-	return r.n, nil
 }
 
 // message returns datagram i. One that was cut short is returned as it is: its end is missing, and it

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,13 +36,28 @@ func bind(t testing.TB, addr string) *net.UDPConn {
 	return c.(*net.UDPConn)
 }
 
-// counted makes a system call's closure count its calls.
-func counted(call *func(uintptr) bool, n *int) {
-	inner := *call
-	*call = func(fd uintptr) bool {
+// countWrites makes s count its system calls.
+func countWrites(s *sender, n *int) {
+	write := s.write
+	s.write = func(fd uintptr) bool {
 		*n++
-		return inner(fd)
+		return write(fd)
 	}
+}
+
+// receive reads one batch, and returns its size and how many system calls it took.
+func receive(t testing.TB, r *receiver) (n, calls int) {
+	t.Helper()
+	recv := r.recv
+	defer func() { r.recv = recv }()
+	r.recv = func(fd uintptr) (int, syscall.Errno) {
+		calls++
+		return recv(fd)
+	}
+	if err := r.each(func(got int) bool { n = got; return false }); err != nil {
+		t.Fatal(err)
+	}
+	return n, calls
 }
 
 func packed(t testing.TB, name string) []byte {
@@ -67,18 +83,17 @@ func TestBatchTakesOneSystemCallEachWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var reads, writes int
-		counted(&s.in.read, &reads)
-		counted(&s.out.write, &writes)
+		var writes int
+		countWrites(s.out, &writes)
 		query := packed(t, "example.")
 		for range batchSize {
 			if _, err := client.WriteToUDPAddrPort(query, to); err != nil {
 				t.Fatal(err)
 			}
 		}
-		n, err := s.in.receive()
-		if err != nil || n != batchSize || reads != 1 {
-			t.Fatalf("%s: %d datagrams in %d calls, want %d in 1: %v", bound, n, reads, batchSize, err)
+		n, reads := receive(t, s.in)
+		if n != batchSize || reads != 1 {
+			t.Fatalf("%s: %d datagrams in %d calls, want %d in 1", bound, n, reads, batchSize)
 		}
 		for i := range n {
 			msg, from := s.in.message(i)
@@ -101,6 +116,38 @@ func TestBatchTakesOneSystemCallEachWay(t *testing.T) {
 	}
 }
 
+// Datagrams that come one by one take one call each: there is no look whether more have come.
+func TestNoLookAtAnEmptySocket(t *testing.T) {
+	server, client := bind(t, "127.0.0.1:0"), bind(t, "127.0.0.1:0")
+	s, err := newUDPSocket(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() {
+		if _, err := client.WriteTo([]byte("x"), server.LocalAddr()); err != nil {
+			t.Error(err)
+		}
+	}
+	calls, batches := 0, 0
+	recv := s.in.recv
+	s.in.recv = func(fd uintptr) (int, syscall.Errno) {
+		calls++
+		return recv(fd)
+	}
+	const n = 20
+	send()
+	if err := s.in.each(func(int) bool {
+		batches++
+		send()
+		return batches < n
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if calls > n+1 { // the first may come before the datagram
+		t.Errorf("%d calls for %d datagrams", calls, n)
+	}
+}
+
 // A datagram that cannot be sent does not keep the others.
 func TestSendSkipsWhatCannotBeSent(t *testing.T) {
 	server, client := bind(t, "127.0.0.1:0"), bind(t, "127.0.0.1:0")
@@ -114,10 +161,7 @@ func TestSendSkipsWhatCannotBeSent(t *testing.T) {
 		}
 	}
 	for got := 0; got < 2; {
-		n, err := s.in.receive()
-		if err != nil {
-			t.Fatal(err)
-		}
+		n, _ := receive(t, s.in)
 		for i := range n {
 			msg, from := s.in.message(i)
 			tooLarge := make([]byte, 1<<16)
@@ -145,12 +189,10 @@ func TestLateAnswersLeaveTogether(t *testing.T) {
 	if _, err := client.WriteTo([]byte("x"), server.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.in.receive(); err != nil {
-		t.Fatal(err)
-	}
+	receive(t, s.in)
 	msg, from := s.in.message(0)
 	var writes int
-	counted(&s.late.out.write, &writes)
+	countWrites(s.late.out, &writes)
 	s.late.sending = true // somebody is: the others leave theirs
 	const n = 50
 	for range n {
@@ -233,10 +275,7 @@ func BenchmarkBatch(b *testing.B) {
 			client.WriteToUDPAddrPort(query, to)
 		}
 		b.StartTimer()
-		n, err := s.in.receive()
-		if err != nil {
-			b.Fatal(err)
-		}
+		n, _ := receive(b, s.in)
 		for i := range n {
 			msg, from := s.in.message(i)
 			s.out.add(msg, from)

@@ -2,10 +2,8 @@ package frontend
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -37,17 +35,7 @@ func newUDPSocket(conn *net.UDPConn) (*udpSocket, error) {
 // with a copy of the query.
 func (f *Frontend) serveUDP(ctx context.Context, s *udpSocket) error {
 	answers := make([]byte, 0, batchSize*512) // one after the other
-	// What was received is answered even if ctx has ended meanwhile: nobody else will see it.
-	for ctx.Err() == nil {
-		n, err := s.in.receive()
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
-			return err
-		case err != nil:
-			continue // an ICMP error that an answer of ours met (ip(7)); the socket is fine
-		}
+	err := s.in.each(func(n int) (more bool) {
 		now := time.Now()
 		limits := f.limits.Load()
 		waiting := false
@@ -67,8 +55,13 @@ func (f *Frontend) serveUDP(ctx context.Context, s *udpSocket) error {
 		if waiting || n == batchSize {
 			runtime.Gosched() // a reader that always finds datagrams would keep the others waiting for their turn
 		}
+		// What was received is answered even if ctx has ended meanwhile: nobody else will see it.
+		return ctx.Err() == nil
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // answerUDP appends the answer to msg, if it is known now or an error. Otherwise it
