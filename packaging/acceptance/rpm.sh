@@ -50,7 +50,7 @@ list() {
 rpm_equals_deb() {
 	mkdir -p "$work/of-deb" "$work/of-rpm"
 	dpkg-deb -x "$work/packages/1/$first_deb" "$work/of-deb"
-	(cd "$work/of-rpm" && rpm2cpio "$work/packages/1/$first_rpm" | cpio -idm --quiet)
+	(cd "$work/of-rpm" && rpm2cpio "$work/packages/1/$first_rpm" | cpio --no-absolute-filenames -idm --quiet)
 	list "$work/of-deb" >"$work/deb.list"
 	list "$work/of-rpm" >"$work/rpm.list"
 	diff "$work/deb.list" "$work/rpm.list"
