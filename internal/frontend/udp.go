@@ -105,10 +105,14 @@ func newLateAnswer(f *Frontend, s *udpSocket, q wire.Query, from *peer, limit in
 	return &lateAnswer{frontend: f, socket: s, query: q.Clone(), peer: *from, limit: limit}
 }
 
-// answer waits for the answer and sends it.
+// answer waits for the answer and sends it. If none has come by the end of the drain, silence serves the client
+// better than a SERVFAIL: it asks again, and whoever serves the socket next answers.
 func (a *lateAnswer) answer() {
 	defer a.frontend.release()
 	a.message = a.frontend.handler.AppendAnswer(a.frontend.answering, make([]byte, 0, 512), a.query, a.limit)
+	if a.frontend.answering.Err() != nil {
+		return
+	}
 	a.socket.late.send(a)
 }
 
