@@ -41,7 +41,7 @@ make_root() {
 		sources "$release" >"$work/sources"
 		# The rival is fetched, not installed, into a folder that is no package's.
 		mmdebstrap --quiet --format=tar --variant=minbase --mode=root --include="$include" \
-			--customize-hook='mkdir "$1/srv/rival" && chmod 777 "$1/srv/rival" && chroot "$1" sh -c "cd /srv/rival && apt-get download '"$rival"'"' \
+			--customize-hook='mkdir "$1/srv/rival" && chmod 777 "$1/srv/rival" && chroot "$1" sh -c "cd /srv/rival && apt-get download -qq '"$rival"'"' \
 			--customize-hook='chroot "$1" systemctl --quiet mask unbound.service unbound-resolvconf.service' \
 			"$release" "$tar.new" - <"$work/sources" >&2 || return
 		mv "$tar.new" "$tar"
@@ -135,6 +135,7 @@ dispose() {
 		done
 	done
 	cgroups=()
+	rmdir "/run/systemd/nspawn/propagate/dnsproxy-$$" 2>/dev/null || true
 	if grep -qF " $work/" /proc/self/mounts; then
 		grep -F " $work/" /proc/self/mounts | cut -d' ' -f2 | sort -r | xargs -r umount -l
 	fi
