@@ -459,3 +459,22 @@ func TestTCPClientThatDoesNotReadIsDropped(t *testing.T) {
 		_, err = c.Conn.Conn.Write(b)
 	}
 }
+
+// Each answer counts once, with the time that it took.
+func TestTimesOfAnswers(t *testing.T) {
+	s := serve(t, "127.0.0.1", limits())
+	for network, addr := range map[string]string{"udp": s.udp, "tcp": s.tcp} {
+		c := dial(t, network, addr)
+		c.ask(query("hit.example."))
+		c.ask(query("hit.example."))
+		c.ask(query("www.example."))
+	}
+	s.stop() // what was sent is counted then
+	st := s.Stats()
+	if st.KnownTimes.Count() != 4 || st.WaitedTimes.Count() != 2 {
+		t.Errorf("%d known, %d waited for, want 4 and 2", st.KnownTimes.Count(), st.WaitedTimes.Count())
+	}
+	if st.KnownTimes.Sum <= 0 || st.KnownTimes.Sum > time.Minute || st.WaitedTimes.Sum <= 0 || st.WaitedTimes.Sum > time.Minute {
+		t.Errorf("took %v and %v", st.KnownTimes.Sum, st.WaitedTimes.Sum)
+	}
+}

@@ -1,6 +1,10 @@
 package frontend
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"dnsproxy/internal/histogram"
+)
 
 // Stats are counts since New, and what is open now.
 type Stats struct {
@@ -12,10 +16,17 @@ type Stats struct {
 	Shed       uint64 // no place among the pending, or for the connection
 	Pending    int64
 	TCPClients int
+
+	// From when a query was received until its answer was ready: answers that were known at
+	// once (over UDP: with the kernel), and those that had to be waited for.
+	KnownTimes  histogram.Histogram
+	WaitedTimes histogram.Histogram
 }
 
 type counters struct {
 	udpQueries, tcpQueries, refused, malformed, ignored, shed atomic.Uint64
+
+	known, waited histogram.Live // times of answers
 }
 
 // Stats returns the counts.
@@ -25,5 +36,6 @@ func (f *Frontend) Stats() Stats {
 		UDPQueries: c.udpQueries.Load(), TCPQueries: c.tcpQueries.Load(),
 		Refused: c.refused.Load(), Malformed: c.malformed.Load(), Ignored: c.ignored.Load(), Shed: c.shed.Load(),
 		Pending: f.pending.Load(), TCPClients: f.clients.count(),
+		KnownTimes: c.known.Snapshot(), WaitedTimes: c.waited.Snapshot(),
 	}
 }

@@ -165,6 +165,7 @@ func (c *tcpClient) answerAll(dst, msgs []byte) (answers, rest []byte, ok bool) 
 	f := c.frontend
 	now := time.Now()
 	l := f.limits.Load()
+	known := 0
 	for len(msgs) >= prefix {
 		size := int(binary.BigEndian.Uint16(msgs))
 		if len(msgs)-prefix < size {
@@ -172,11 +173,18 @@ func (c *tcpClient) answerAll(dst, msgs []byte) (answers, rest []byte, ok bool) 
 		}
 		f.stats.tcpQueries.Add(1)
 		c.touch(now)
+		start := len(dst)
 		dst, ok = c.answerTCP(dst, msgs[prefix:prefix+size], l, now)
 		if !ok {
 			return dst, nil, false
 		}
+		if len(dst) > start {
+			known++
+		}
 		msgs = msgs[prefix+size:]
+	}
+	if known > 0 {
+		f.stats.known.Add(time.Since(now), known)
 	}
 	return dst, msgs, true
 }
@@ -209,7 +217,7 @@ func (c *tcpClient) answerTCP(dst, msg []byte, l *Limits, now time.Time) (answer
 		known, dst = true, wire.AppendError(dst[:start+prefix], q, wire.ServFail, edeOverload)
 	}
 	if !known {
-		c.answerLater(q.Clone())
+		c.answerLater(q.Clone(), now)
 		return dst[:start], true
 	}
 	binary.BigEndian.PutUint16(dst[start:], uint16(len(dst)-start-prefix))
@@ -218,7 +226,7 @@ func (c *tcpClient) answerTCP(dst, msg []byte, l *Limits, now time.Time) (answer
 
 // answerLater waits for the answer in a goroutine of its own, so that answers leave as they become
 // ready (RFC 7766, section 7). With many under way, it first waits for one of them.
-func (c *tcpClient) answerLater(q wire.Query) {
+func (c *tcpClient) answerLater(q wire.Query, received time.Time) {
 	f := c.frontend
 	c.mu.Lock()
 	for c.inFlight.Load() >= maxInFlight {
@@ -231,6 +239,7 @@ func (c *tcpClient) answerLater(q wire.Query) {
 		defer c.answers.Done()
 		answer := f.handler.AppendAnswer(f.answering, make([]byte, prefix, 512), q, maxMessage)
 		f.release()
+		f.stats.waited.Add(time.Since(received), 1)
 		binary.BigEndian.PutUint16(answer, uint16(len(answer)-prefix))
 		c.write(answer)
 		c.touch(time.Now())

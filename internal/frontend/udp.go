@@ -51,7 +51,10 @@ func (f *Frontend) serveUDP(ctx context.Context, s *udpSocket) error {
 			}
 		}
 		f.stats.udpQueries.Add(uint64(n))
-		s.out.send()
+		if known := s.out.n; known > 0 {
+			s.out.send()
+			f.stats.known.Add(time.Since(now), known)
+		}
 		if waiting || n == batchSize {
 			runtime.Gosched() // a reader that always finds datagrams would keep the others waiting for their turn
 		}
@@ -87,7 +90,7 @@ func (f *Frontend) answerUDP(dst []byte, s *udpSocket, msg []byte, from *peer, l
 	if !f.admit(l) {
 		return wire.AppendError(dst, q, wire.ServFail, edeOverload), false
 	}
-	f.crew.do(newLateAnswer(f, s, q, from, limit).answer)
+	f.crew.do(newLateAnswer(f, s, q, from, limit, now).answer)
 	return dst, true
 }
 
@@ -98,11 +101,12 @@ type lateAnswer struct {
 	query    wire.Query
 	peer     peer
 	limit    int
+	received time.Time
 	message  []byte
 }
 
-func newLateAnswer(f *Frontend, s *udpSocket, q wire.Query, from *peer, limit int) *lateAnswer {
-	return &lateAnswer{frontend: f, socket: s, query: q.Clone(), peer: *from, limit: limit}
+func newLateAnswer(f *Frontend, s *udpSocket, q wire.Query, from *peer, limit int, now time.Time) *lateAnswer {
+	return &lateAnswer{frontend: f, socket: s, query: q.Clone(), peer: *from, limit: limit, received: now}
 }
 
 // answer waits for the answer and sends it. If none has come by the end of the drain, silence serves the client
@@ -113,6 +117,7 @@ func (a *lateAnswer) answer() {
 	if a.frontend.answering.Err() != nil {
 		return
 	}
+	a.frontend.stats.waited.Add(time.Since(a.received), 1)
 	a.socket.late.send(a)
 }
 

@@ -172,7 +172,7 @@ func (x *exchange) settle(i int, r dot.Result, now instant) bool {
 	sent, lost, why := a.sent, a.lost, a.why
 	*a = attempt{spare: a.results} // its one result was taken: it is empty
 	if r.Err == nil {
-		c.counters.answered(now - sent)
+		c.counters.times.Add(now-sent, 1)
 		c.forbear(now-sent, why == Silent)
 		return true
 	}
