@@ -31,6 +31,7 @@ func commands() []command {
 		{"serve", "forward queries until told to stop", serve},
 		{"check", "check a configuration and print what is in force", check},
 		{"reload", "check the configuration and have the daemon read it", reloadCommand},
+		{"probe", "show what an upstream presents, with its pins", probe},
 		{"demo", "try it: the same daemon beside an upstream of its own", demo},
 		{"version", "print the version", printVersion},
 	}
@@ -108,15 +109,21 @@ func (o options) config() *string { return o.String("config", defaultConfig, "")
 
 // parse reads args, which may hold no more than options.
 func (o options) parse(args []string, stderr io.Writer) error {
-	err := o.Parse(args)
+	_, err := o.parseArgs(args, 0, stderr)
+	return err
+}
+
+// parseArgs reads args and returns what stands behind the options, at most so many.
+func (o options) parseArgs(args []string, most int, stderr io.Writer) (operands []string, err error) {
+	err = o.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return err
-	case err == nil && o.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q", o.Arg(0))
+		return nil, err
+	case err == nil && o.NArg() > most:
+		err = fmt.Errorf("unexpected argument %q", o.Arg(most))
 	case err == nil:
-		return nil
+		return o.Args(), nil
 	}
 	fmt.Fprintf(stderr, "dnsproxy %s: %v; see \"dnsproxy %s --help\"\n", o.Name(), err, o.Name())
-	return errUsage
+	return nil, errUsage
 }
