@@ -94,14 +94,25 @@ const defaultConfig = "/etc/dnsproxy/dnsproxy.toml"
 // options is a command's command line.
 type options struct {
 	*flag.FlagSet
+	help func() // prints it
 }
 
 // newOptions returns the options of a command. help is what "--help" prints behind the command's name.
 func newOptions(name, help string, stdout io.Writer) options {
-	o := options{flag.NewFlagSet(name, flag.ContinueOnError)}
+	text := strings.Replace(name+" "+strings.TrimRight(help, "\n"), " \n", "\n", 1) // there may be no options
+	o := options{flag.NewFlagSet(name, flag.ContinueOnError), func() { fmt.Fprintf(stdout, "Usage: dnsproxy %s\n", text) }}
 	o.SetOutput(io.Discard) // parse says what is wrong, in one line
-	o.Usage = func() { fmt.Fprintf(stdout, "Usage: dnsproxy %s %s\n", name, strings.TrimSpace(help)) }
+	o.Usage = func() {}     // which the package calls for what is wrong, too
 	return o
+}
+
+// Parse is the FlagSet's, but prints help to those alone who ask for it.
+func (o options) Parse(args []string) error {
+	err := o.FlagSet.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		o.help()
+	}
+	return err
 }
 
 // config defines --config.

@@ -13,7 +13,7 @@ import (
 	"dnsproxy/internal/upstream"
 )
 
-const probeHelp = `[--config=FILE] [--json] [--timeout=TIME] [ADDRESS[:PORT] [SERVER_NAME]]
+const probeHelp = `[OPTIONS] [ADDRESS[:PORT] [SERVER_NAME]]
 
 Shows what an upstream presents: TLS version, suite, group, certificates with
 their pins, times; and whether the daemon would accept it, or why not. Without

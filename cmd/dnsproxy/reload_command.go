@@ -15,9 +15,9 @@ import (
 
 const reloadHelp = `[--config=FILE] [--pid=PID]
 
-Checks the configuration and, if it is good, has the daemon read it. Every fault
-goes to standard error, with file, line and key; then the exit code is 1 and the daemon
-is left alone. This is what "systemctl reload dnsproxy" runs.
+Checks the configuration and, if it is good, has the daemon read it. Every
+fault goes to standard error, with file, line and key; then the exit code is 1
+and the daemon is left alone. This is what "systemctl reload dnsproxy" runs.
 
   --config=FILE  the configuration (` + defaultConfig + `)
   --pid=PID      the daemon's process ($MAINPID, which systemd sets)`
