@@ -55,7 +55,8 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, asProgram+"=1")
+	// The race detector would have the program sleep for a second at its end.
+	cmd.Env = append(cmd.Env, asProgram+"=1", "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
@@ -155,18 +156,25 @@ func (s *transcript) lines(text string) (found []string) {
 // await waits for a line that contains text, and returns it.
 func (s *transcript) await(t *testing.T, text string) string {
 	t.Helper()
+	return s.awaitN(t, text, 1)[0]
+}
+
+// awaitN waits for n lines that contain text, and returns them.
+func (s *transcript) awaitN(t *testing.T, text string, n int) []string {
+	t.Helper()
 	timeout := time.After(patience)
 	for {
 		s.mu.Lock()
 		added := s.added
 		s.mu.Unlock()
-		if found := s.lines(text); found != nil {
-			return found[0]
+		found := s.lines(text)
+		if len(found) >= n {
+			return found
 		}
 		select {
 		case <-added:
 		case <-timeout:
-			t.Fatalf("no line with %q", text)
+			t.Fatalf("%d lines with %q, want %d", len(found), text, n)
 		}
 	}
 }
@@ -230,14 +238,20 @@ type notification struct {
 	values map[string]string
 }
 
-func newManager(t *testing.T) *manager {
+// shortDir returns a folder that a socket's path may begin with: those are short (unix(7)).
+func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dnsproxy") // a socket's path is short (unix(7))
+	dir, err := os.MkdirTemp("", "dnsproxy")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "notify")
+	return dir
+}
+
+func newManager(t *testing.T) *manager {
+	t.Helper()
+	path := filepath.Join(shortDir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -354,10 +368,10 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// toUpstream returns the [[upstream]] of a server, authenticated by the server's pin; more lines
-// may follow.
+// toUpstream returns the [[upstream]] of a server, authenticated by its pin (the CA's is the
+// backup); more lines may follow.
 func toUpstream(name string, s *dottest.Server, more ...string) string {
-	return upstreamAt(name, s.Addr().String(), append(more, fmt.Sprintf("pins = [%q]", s.Pin()))...)
+	return upstreamAt(name, s.Addr().String(), append(more, fmt.Sprintf("pins = [%q, %q]", s.Pin(), s.CA().Pin()))...)
 }
 
 // upstreamAt returns an [[upstream]] of one address.
