@@ -86,6 +86,9 @@ func FuzzParseResponse(f *testing.F) {
 		if want.Unpack(msg) != nil {
 			return // RDATA that is opaque to us and malformed to miekg/dns passes as it came (RFC 3597)
 		}
+		if slices.ContainsFunc(slices.Concat(want.Answer, want.Ns, want.Extra), hasOpaqueName) {
+			return
+		}
 		got, cut := unpack(t, whole), unpack(t, short)
 		if len(cut.Answer) > len(got.Answer) {
 			t.Fatalf("truncation adds records")
@@ -98,6 +101,19 @@ func FuzzParseResponse(f *testing.F) {
 		}
 		compare(t, slices.Concat(want.Answer, want.Ns, want.Extra), slices.Concat(got.Answer, got.Ns, got.Extra))
 	})
+}
+
+// hasOpaqueName reports whether a record's RDATA has a name that must not be compressed (RFC
+// 3597, section 4, and the types' own RFCs), so that we do not look into it. miekg/dns follows compression even
+// there, and where it leads to octets that an answer has anew, as the header, it sees another name.
+func hasOpaqueName(r dns.RR) bool {
+	switch r.(type) {
+	case *dns.HIP, *dns.HTTPS, *dns.SVCB, *dns.IPSECKEY, *dns.AMTRELAY, *dns.LP, *dns.NAPTR, *dns.NSAPPTR, *dns.NSEC,
+		*dns.NXT, *dns.RRSIG, *dns.SIG, *dns.TALINK, *dns.TKEY, *dns.TSIG:
+		return true
+	default:
+		return false
+	}
 }
 
 // compare fails unless both have the same records, OPT aside. A TTL with the top
