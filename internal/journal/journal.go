@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -174,7 +175,31 @@ func (t *Text) WithGroup(name string) slog.Handler { return &Text{t.grouped(name
 // (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
 type Native struct {
 	*handler
+	*socket
+}
+
+// socket is a connection to the journal that does not wait for it long.
+type socket struct {
 	conn net.Conn
+	lost atomic.Int64 // entries that the journal did not take since it last took one
+}
+
+// patience is how long an entry waits for a journal whose queue is full. Who logs may be
+// answering a client: a journal that has stalled costs entries, not answers.
+const patience = 100 * time.Millisecond
+
+// write sends an entry, or counts it as lost.
+func (s *socket) write(entry []byte) error {
+	wait := patience
+	if s.lost.Load() > 0 {
+		wait = patience / 100 // it has been waited for
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(wait))
+	_, err := s.conn.Write(entry)
+	if err != nil {
+		s.lost.Add(1)
+	}
+	return err
 }
 
 // NewNative returns a handler that sends entries to the journal's socket at path.
@@ -183,7 +208,7 @@ func NewNative(path string, level slog.Leveler) (*Native, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the journal: %w", err)
 	}
-	return &Native{&handler{level: level}, conn}, nil
+	return &Native{&handler{level: level}, &socket{conn: conn}}, nil
 }
 
 // Priorities of syslog(3).
@@ -212,6 +237,19 @@ const maxEntry = 32 << 10
 
 // Handle sends an entry. MESSAGE can be read alone; each attribute is a field besides.
 func (n *Native) Handle(_ context.Context, r slog.Record) error {
+	if err := n.write(n.entry(r)); err != nil {
+		return err
+	}
+	if lost := n.lost.Swap(0); lost > 0 {
+		note := slog.NewRecord(time.Now(), slog.LevelWarn, "the journal did not take entries", 0)
+		note.Add("lost", lost)
+		return n.write((&Native{handler: &handler{}}).entry(note))
+	}
+	return nil
+}
+
+// entry returns r as an entry.
+func (n *Native) entry(r slog.Record) []byte {
 	flat := n.flatten(r)
 	entry := appendField(nil, "PRIORITY", priority(r.Level))
 	entry = appendField(entry, "SYSLOG_IDENTIFIER", "dnsproxy")
@@ -223,15 +261,14 @@ func (n *Native) Handle(_ context.Context, r slog.Record) error {
 			entry = appendField(entry, fieldName(f.name), f.value)
 		}
 	}
-	_, err := n.conn.Write(entry)
-	return err
+	return entry
 }
 
 // WithAttrs returns a handler that adds attrs to each entry.
-func (n *Native) WithAttrs(attrs []slog.Attr) slog.Handler { return &Native{n.with(attrs), n.conn} }
+func (n *Native) WithAttrs(attrs []slog.Attr) slog.Handler { return &Native{n.with(attrs), n.socket} }
 
 // WithGroup returns a handler that puts name before the names of attributes.
-func (n *Native) WithGroup(name string) slog.Handler { return &Native{n.grouped(name), n.conn} }
+func (n *Native) WithGroup(name string) slog.Handler { return &Native{n.grouped(name), n.socket} }
 
 // fieldName makes an attribute's name a field's: upper-case letters, digits and
 // underscores, under a prefix of our own.

@@ -131,6 +131,41 @@ func TestLargeEntriesFitIntoADatagram(t *testing.T) {
 	}
 }
 
+// A journal that stalls, on a disk for example, must not stall who logs. What it missed is
+// told once it takes entries again.
+func TestStalledJournalCostsEntriesNotTime(t *testing.T) {
+	path, next := journald(t)
+	h, err := journal.NewNative(path, slog.LevelInfo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(h)
+	begun, taken := time.Now(), 0
+	for full := false; !full; { // until its queue is, whatever net.unix.max_dgram_qlen says
+		r := slog.NewRecord(time.Now(), slog.LevelInfo, "before", 0)
+		if full = h.Handle(t.Context(), r) != nil; !full {
+			taken++
+		}
+	}
+	for range 20 {
+		log.Info("lost")
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	for range taken {
+		if got := next()["MESSAGE"]; got != "before" {
+			t.Fatalf("got %q", got)
+		}
+	}
+	log.Info("after")
+	for _, want := range []string{"after", "the journal did not take entries: lost=21"} {
+		if got := next()["MESSAGE"]; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // systemd.exec(5): JOURNAL_STREAM holds device and inode of the stream that is the journal.
 func TestStandardErrorElsewhereIsText(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))

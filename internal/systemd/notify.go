@@ -32,9 +32,13 @@ func NewNotifier() (*Notifier, error) {
 	return &Notifier{conn}, nil
 }
 
+// patience is how long a manager is waited for that does not read its socket.
+const patience = 5 * time.Second
+
 // send sends assignments in one datagram. What the manager does not take is lost: the daemon serves all the same.
 func (n *Notifier) send(assignments ...string) {
 	if n != nil && n.conn != nil {
+		n.conn.SetWriteDeadline(time.Now().Add(patience))
 		n.conn.Write([]byte(strings.Join(assignments, "\n")))
 	}
 }

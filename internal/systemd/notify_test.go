@@ -60,6 +60,29 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
+// A manager that reads nothing costs its notifications, not the daemon.
+func TestStalledManagerIsNotWaitedForEndlessly(t *testing.T) {
+	manager(t, filepath.Join(t.TempDir(), "notify"))
+	n, err := systemd.NewNotifier()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stalled := make(chan struct{})
+	go func() {
+		defer close(stalled)
+		for waited := time.Duration(0); waited < time.Second; { // until the queue is full
+			begun := time.Now()
+			n.Status("again")
+			waited = time.Since(begun)
+		}
+	}()
+	select {
+	case <-stalled:
+	case <-time.After(30 * time.Second):
+		t.Error("still waiting")
+	}
+}
+
 func TestNoManagerIsNoError(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	n, err := systemd.NewNotifier()
