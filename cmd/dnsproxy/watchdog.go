@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -41,17 +42,31 @@ func newPulse(s frontend.Sockets) (*pulse, error) {
 
 func (p *pulse) close() { p.conn.Close() }
 
+// attempts is how often a beat asks before it gives up. A flood that fills the listener's queue
+// loses most of what comes, ours as well, and is no reason to end a daemon that works it off.
+const attempts = 50
+
 // beat reports whether a query is answered within timeout. The query does not desire recursion, so
 // that the answer depends on no upstream; any will do.
-func (p *pulse) beat(timeout time.Duration) error {
+func (p *pulse) beat(timeout time.Duration) (err error) {
 	p.id++
 	query := binary.BigEndian.AppendUint16(nil, p.id)
 	query = append(query, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
 	query = append(query, "\x09localhost\x00\x00\x01\x00\x01"...)
-	p.conn.SetDeadline(time.Now().Add(timeout))
-	if _, err := p.conn.Write(query); err != nil {
-		return err
+	for range attempts {
+		p.conn.SetDeadline(time.Now().Add(timeout / attempts))
+		if _, err = p.conn.Write(query); err != nil {
+			return err
+		}
+		if err = p.answered(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
 	}
+	return err
+}
+
+// answered waits for the answer to the present query.
+func (p *pulse) answered() error {
 	answer := make([]byte, 512)
 	for {
 		n, err := p.conn.Read(answer)
@@ -66,27 +81,30 @@ func (p *pulse) beat(timeout time.Duration) error {
 
 // watchdog tells the service manager that the daemon serves, as long as it does.
 type watchdog struct {
-	done chan struct{}
-	wg   sync.WaitGroup
+	pulse *pulse
+	done  chan struct{}
+	once  sync.Once
+	wg    sync.WaitGroup
 }
 
 // newWatchdog starts it, if the manager wants to hear from it at some interval.
 func newWatchdog(interval time.Duration, p *pulse, n *systemd.Notifier, log *slog.Logger) *watchdog {
-	w := &watchdog{done: make(chan struct{})}
+	w := &watchdog{pulse: p, done: make(chan struct{})}
 	if interval > 0 {
-		w.wg.Go(func() { w.run(interval, p, n, log) })
+		w.wg.Go(func() { w.run(interval, n, log) })
 	}
 	return w
 }
 
-func (w *watchdog) run(interval time.Duration, p *pulse, n *systemd.Notifier, log *slog.Logger) {
+func (w *watchdog) run(interval time.Duration, n *systemd.Notifier, log *slog.Logger) {
 	tick := time.NewTicker(interval / 3) // two may be missed
 	defer tick.Stop()
 	for {
-		if err := p.beat(interval / 4); err != nil {
-			log.Error("own query not answered", "err", err)
-		} else {
+		switch err := w.pulse.beat(interval / 4); {
+		case err == nil:
 			n.Alive()
+		case !w.stopped():
+			log.Error("own query not answered", "err", err)
 		}
 		select {
 		case <-tick.C:
@@ -96,7 +114,20 @@ func (w *watchdog) run(interval time.Duration, p *pulse, n *systemd.Notifier, lo
 	}
 }
 
+func (w *watchdog) stopped() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends it at once, a beat under way included. It may be called again.
 func (w *watchdog) stop() {
-	close(w.done)
+	w.once.Do(func() {
+		close(w.done)
+		w.pulse.close()
+	})
 	w.wg.Wait()
 }
