@@ -42,6 +42,7 @@ func TestServers(t *testing.T) {
 	t.Run("hello", r.testClientHello)
 	t.Run("reload", r.testReloadUnderLoad)
 	t.Run("restart", r.testRestartUnderLoad)
+	t.Run("faults", r.testUpstreamFaults)
 	t.Run("crowd", r.testManyTCPClients)
 }
 
