@@ -13,7 +13,7 @@ _dnsproxy() {
 	fi
 
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		mapfile -t COMPREPLY < <(compgen -W 'serve check reload demo version help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'serve check reload probe demo version help' -- "$cur")
 		return
 	fi
 	case $option in
@@ -36,6 +36,7 @@ _dnsproxy() {
 	demo) options='--listen= --help' ;;
 	check) options='--config= --quiet --help' ;;
 	reload) options='--config= --pid= --help' ;;
+	probe) options='--config= --json --timeout= --help' ;;
 	*) options=--help ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
