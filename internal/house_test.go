@@ -1,376 +1,245 @@
-// Package internal_test holds the rules of the house as tests. They are decisions: a change of
-// one needs a reason, and is no way to have a build pass.
+// Package internal_test holds the rules of the house as tests: who may import whom,
+// and what no file may do. They read the sources only, and run nothing.
 package internal_test
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"go/ast"
 	"go/format"
 	"go/parser"
 	"go/token"
-	"go/types"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// allowed is what the packages may import besides the standard library: arrows point down
-// only, and each library has one door. A package that is not here may not exist.
+// imports is who imports what, of this module and of others; tests are free to import more. It is a
+// statement of policy: a package may import those above it only, and another module's package has
+// one door, or as few as the table shows. A change here wants a reason in its commit.
 //
-// Left out are tests, which may use miekg/dns to judge our reading of messages.
-const allowed = `
-internal/wire
-internal/spki
-internal/histogram
-internal/control
-internal/systemd    github.com/coreos/go-systemd golang.org/x/sys
-internal/journal    golang.org/x/sys
-internal/sandbox    github.com/landlock-lsm/go-landlock kernel.org/pub/linux/libs/security/libcap/psx golang.org/x/sys
+// The floors, from the ground up: facts (bytes, pins, the init system, the
+// kernel), mechanics (one client's connection, one upstream's, the cache), decisions (which answer,
+// which upstream), and the two that know them all: config, which knows every knob, and the program.
+const imports = `
+internal/histogram:
+internal/spki:
+internal/wire:
+internal/journal: golang.org/x/sys/unix
+internal/systemd: github.com/coreos/go-systemd/v22/activation github.com/coreos/go-systemd/v22/daemon golang.org/x/sys/unix
+internal/sandbox: github.com/landlock-lsm/go-landlock/landlock github.com/landlock-lsm/go-landlock/landlock/syscall golang.org/x/sys/unix kernel.org/pub/linux/libs/security/libcap/psx
 
-internal/cache      internal/wire
-internal/frontend   internal/wire internal/histogram golang.org/x/sys
-internal/dot        internal/wire internal/spki golang.org/x/sys
+internal/cache:
+internal/dot: internal/spki internal/wire golang.org/x/sys/unix
+internal/frontend: internal/histogram internal/wire golang.org/x/sys/unix
 
-internal/forwarder  internal/wire internal/cache
-internal/upstream   internal/wire internal/dot internal/histogram
+internal/forwarder: internal/cache internal/wire
+internal/upstream: internal/dot internal/histogram internal/wire
 
-internal/config     internal/spki internal/dot internal/upstream internal/cache internal/forwarder internal/frontend internal/sandbox github.com/BurntSushi/toml
+internal/dottest: internal/dot internal/spki github.com/miekg/dns
 
-cmd/dnsproxy        internal/wire internal/spki internal/histogram internal/control internal/systemd internal/journal internal/sandbox internal/cache internal/frontend internal/dot internal/forwarder internal/upstream internal/config github.com/miekg/dns golang.org/x/sys
-
-internal/dottest    internal/dot internal/spki github.com/miekg/dns
-`
-
-// unsafeFiles are those that may import unsafe: for memory that Go does not collect, for
-// system calls, and for what the standard library keeps linkable.
-const unsafeFiles = `
-internal/cache/memory.go internal/cache/shard.go internal/cache/table.go
-internal/dot/stream.go internal/dot/suites.go
-internal/frontend/batch.go
-internal/sandbox/capabilities.go internal/sandbox/seccomp.go
-`
-
-// mutable are the package variables that are assigned to: crypto/tls has no other way.
-const mutable = `
-internal/dot.offeredSuites internal/dot.offeredSuitesNoAES
-`
-
-// inside are the tests that stand in the package: they call its commands in their own
-// process, and count its system calls.
-const inside = `
-cmd/dnsproxy/probe_test.go
-internal/frontend/batch_test.go
+internal/config: internal/dot internal/forwarder internal/frontend internal/sandbox internal/spki internal/upstream github.com/BurntSushi/toml
+cmd/dnsproxy: internal/cache internal/config internal/dot internal/forwarder internal/frontend internal/journal internal/sandbox internal/spki internal/systemd internal/upstream internal/wire github.com/miekg/dns
 `
 
 const (
-	maxFileLines     = 600
-	maxFunctionLines = 80 // tables left out
+	module       = "dnsproxy/"
+	maxFileLines = 600 // a file is less
+	maxFuncLines = 80  // a function is less, tables excepted
 )
 
-// file is one of Go source.
-type file struct {
-	path   string // from the module's root
-	source []byte
-	syntax *ast.File
-	lines  int
+// source is a Go file of the tree.
+type source struct {
+	path string // from the module's root
+	text []byte
+	*ast.File
+	set *token.FileSet
 }
 
-// pkg is where the file belongs.
-func (f file) pkg() string { return path.Dir(f.path) }
-
-func (f file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
-
-// house is all Go source of the module.
-type house struct {
-	fset  *token.FileSet
-	files []file
+func (s *source) dir() string  { return path.Dir(s.path) }
+func (s *source) isTest() bool { return strings.HasSuffix(s.path, "_test.go") }
+func (s *source) lines(n ast.Node) int {
+	return s.set.Position(n.End()).Line - s.set.Position(n.Pos()).Line + 1
 }
 
-func read(t *testing.T) house {
+// sources returns every Go file, whatever system it is for.
+func sources(t *testing.T) (all []*source) {
 	t.Helper()
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := house{fset: token.NewFileSet()}
-	err = fs.WalkDir(os.DirFS(root), ".", func(name string, entry fs.DirEntry, err error) error {
+	const root = ".."
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && name != "." && strings.HasPrefix(entry.Name(), "."):
+		case d.IsDir() && name != root && strings.HasPrefix(d.Name(), "."):
 			return fs.SkipDir
-		case entry.IsDir() || path.Ext(name) != ".go":
+		case d.IsDir() || !strings.HasSuffix(name, ".go"):
 			return nil
 		}
-		source, err := os.ReadFile(filepath.Join(root, name))
+		text, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		syntax, err := parser.ParseFile(h.fset, name, source, parser.ParseComments|parser.SkipObjectResolution)
+		rel, err := filepath.Rel(root, name)
 		if err != nil {
 			return err
 		}
-		h.files = append(h.files, file{name, source, syntax, bytes.Count(source, []byte("\n"))})
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, rel, text, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		all = append(all, &source{filepath.ToSlash(rel), text, file, set})
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(h.files) == 0 {
-		t.Fatal("no source found")
-	}
-	return h
-}
-
-// at tells where n stands.
-func (h house) at(n ast.Node) string {
-	p := h.fset.Position(n.Pos())
-	return fmt.Sprintf("%s:%d", p.Filename, p.Line)
-}
-
-// packages returns the files that are not tests, by package.
-func (h house) packages() map[string][]file {
-	all := map[string][]file{}
-	for _, f := range h.files {
-		if !f.isTest() {
-			all[f.pkg()] = append(all[f.pkg()], f)
-		}
-	}
 	return all
 }
 
-func TestImports(t *testing.T) {
-	h := read(t)
-	may := map[string][]string{}
-	for line := range strings.Lines(allowed) {
-		if words := strings.Fields(line); len(words) > 0 {
-			may[words[0]] = words[1:]
+// imported returns what a file imports, but for the standard library.
+func (s *source) imported(t *testing.T) (paths []string) {
+	t.Helper()
+	for _, i := range s.Imports {
+		p, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(p, "/")
+		if own, ok := strings.CutPrefix(p, module); ok {
+			paths = append(paths, own)
+		} else if strings.Contains(first, ".") {
+			paths = append(paths, p)
 		}
 	}
-	for pkg, files := range h.packages() {
-		modules, known := may[pkg]
-		if !known {
-			t.Errorf("%s: not in the table of allowed imports; decide on which floor it stands", pkg)
+	return paths
+}
+
+func TestImportsPointDown(t *testing.T) {
+	actual := map[string]map[string]bool{}
+	for _, s := range sources(t) {
+		if s.isTest() {
 			continue
 		}
-		for _, f := range files {
-			for _, spec := range f.syntax.Imports {
-				imported := strings.TrimPrefix(strings.Trim(spec.Path.Value, `"`), "dnsproxy/")
-				first, _, _ := strings.Cut(imported, "/")
-				if first != "internal" && !strings.Contains(first, ".") {
-					continue // the standard library
-				}
-				if !slices.ContainsFunc(modules, func(m string) bool { return imported == m || strings.HasPrefix(imported, m+"/") }) {
-					t.Errorf("%s: imports %s, which %s may not", h.at(spec), imported, pkg)
-				}
+		if actual[s.dir()] == nil {
+			actual[s.dir()] = map[string]bool{}
+		}
+		for _, p := range s.imported(t) {
+			actual[s.dir()][p] = true
+		}
+	}
+	above := map[string]bool{}
+	for line := range strings.Lines(imports) {
+		pkg, list, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok {
+			continue
+		}
+		allowed := strings.Fields(list)
+		for _, p := range allowed {
+			if strings.HasPrefix(p, "internal/") && !above[p] {
+				t.Errorf("%s is allowed to import %s, which is not above it", pkg, p)
+			}
+		}
+		got := slices.Sorted(maps.Keys(actual[pkg]))
+		slices.Sort(allowed)
+		if !slices.Equal(got, allowed) {
+			t.Errorf("%s imports %q; the table says %q", pkg, got, allowed)
+		}
+		above[pkg] = true
+		delete(actual, pkg)
+	}
+	for pkg := range actual {
+		t.Errorf("%s is missing in the table", pkg)
+	}
+}
+
+// What tests use must not become what the program needs.
+func TestOnlyTestsImportDottest(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, p := range s.imported(t) {
+			if p == "internal/dottest" && !s.isTest() {
+				t.Errorf("%s imports it", s.path)
 			}
 		}
 	}
 }
 
-func TestUnsafeStaysWhereItIs(t *testing.T) {
-	h := read(t)
-	for _, f := range h.files {
-		for _, spec := range f.syntax.Imports {
-			switch spec.Path.Value {
-			case `"unsafe"`:
-				if !f.isTest() && !slices.Contains(strings.Fields(unsafeFiles), f.path) {
-					t.Errorf("%s: imports unsafe", h.at(spec))
-				}
-			case `"C"`: // the sandbox reaches all threads without it only
-				t.Errorf("%s: uses cgo", h.at(spec))
+// The program is static, and begins in main.
+func TestNoInitAndNoCgo(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, i := range s.Imports {
+			if i.Path.Value == `"C"` {
+				t.Errorf("%s uses cgo", s.path)
 			}
+		}
+		for _, d := range s.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+				t.Errorf("%s has an init function", s.path)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	said := map[string]bool{}
+	for _, s := range sources(t) {
+		if !s.isTest() {
+			said[s.dir()] = said[s.dir()] || s.Doc != nil
+		}
+	}
+	for pkg, ok := range said {
+		if !ok {
+			t.Errorf("%s has no package comment", pkg)
 		}
 	}
 }
 
 func TestFormat(t *testing.T) {
-	for _, f := range read(t).files {
-		formatted, err := format.Source(f.source)
+	for _, s := range sources(t) {
+		formatted, err := format.Source(s.text)
 		if err != nil {
-			t.Errorf("%s: %v", f.path, err)
-		} else if !bytes.Equal(formatted, f.source) {
-			t.Errorf("%s: gofmt differs", f.path)
+			t.Errorf("%s: %v", s.path, err)
+		} else if !bytes.Equal(formatted, s.text) {
+			t.Errorf("%s is not as gofmt writes it", s.path)
 		}
 	}
 }
 
-func TestSizes(t *testing.T) {
-	h := read(t)
-	for _, f := range h.files {
-		if f.lines > maxFileLines {
-			t.Errorf("%s: %d lines, want at most %d", f.path, f.lines, maxFileLines)
+func TestFilesAndFunctionsStayShort(t *testing.T) {
+	for _, s := range sources(t) {
+		if n := bytes.Count(s.text, []byte("\n")); n >= maxFileLines {
+			t.Errorf("%s has %d lines", s.path, n)
 		}
-		for _, decl := range f.syntax.Decls {
-			if fn, ok := decl.(*ast.FuncDecl); ok {
-				if n := h.lines(fn) - h.tableLines(fn); n > maxFunctionLines {
-					t.Errorf("%s: %s has %d lines, want at most %d", h.at(fn), fn.Name.Name, n, maxFunctionLines)
-				}
+		for _, d := range s.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			if n := s.lines(f) - s.tableLines(f); n >= maxFuncLines {
+				t.Errorf("%s: %s has %d lines beside its tables", s.path, f.Name.Name, n)
 			}
 		}
 	}
 }
 
-func (h house) lines(n ast.Node) int {
-	return h.fset.Position(n.End()).Line - h.fset.Position(n.Pos()).Line + 1
-}
-
-// tableLines counts the lines of the composite literals in n.
-func (h house) tableLines(n ast.Node) (sum int) {
-	ast.Inspect(n, func(n ast.Node) bool {
-		if table, ok := n.(*ast.CompositeLit); ok {
-			sum += h.lines(table) - 1
+// tableLines returns how many lines of f are entries of lists and maps.
+func (s *source) tableLines(f *ast.FuncDecl) (n int) {
+	ast.Inspect(f, func(node ast.Node) bool {
+		l, ok := node.(*ast.CompositeLit)
+		if !ok {
+			return true
+		}
+		switch l.Type.(type) {
+		case *ast.ArrayType, *ast.MapType:
+			n += s.lines(l) - 1
 			return false
 		}
 		return true
 	})
-	return sum
-}
-
-func TestPackageComments(t *testing.T) {
-	for pkg, files := range read(t).packages() {
-		var comments []string
-		for _, f := range files {
-			if f.syntax.Doc != nil {
-				comments = append(comments, f.syntax.Doc.Text())
-			}
-		}
-		want := "Package " + path.Base(pkg) + " "
-		if files[0].syntax.Name.Name == "main" {
-			want = "Command " + path.Base(pkg) + " "
-		}
-		if len(comments) != 1 || !strings.HasPrefix(comments[0], want) {
-			t.Errorf("%s: has %d package comments, want one that begins with %q", pkg, len(comments), want)
-		}
-	}
-}
-
-func TestExportedNamesAreDocumented(t *testing.T) {
-	h := read(t)
-	for _, f := range h.files {
-		if f.isTest() || f.pkg() == "internal/dottest" { // where some are explained in groups
-			continue
-		}
-		for _, decl := range f.syntax.Decls {
-			switch d := decl.(type) {
-			case *ast.FuncDecl:
-				if d.Name.IsExported() && d.Doc == nil && (d.Recv == nil || receiver(d).IsExported()) {
-					t.Errorf("%s: %s has no comment", h.at(d), d.Name.Name)
-				}
-			case *ast.GenDecl:
-				for _, spec := range d.Specs {
-					if s, ok := spec.(*ast.TypeSpec); ok && s.Name.IsExported() && s.Doc == nil && d.Doc == nil {
-						t.Errorf("%s: %s has no comment", h.at(s), s.Name.Name)
-					}
-				}
-			}
-		}
-	}
-}
-
-// receiver returns the name of the method's type.
-func receiver(d *ast.FuncDecl) *ast.Ident {
-	switch r := d.Recv.List[0].Type.(type) {
-	case *ast.Ident:
-		return r
-	case *ast.StarExpr:
-		if name, ok := r.X.(*ast.Ident); ok {
-			return name
-		}
-	}
-	return ast.NewIdent("_")
-}
-
-func TestNamesThatSayNothing(t *testing.T) {
-	for _, f := range read(t).files {
-		if name := path.Base(f.pkg()); slices.Contains([]string{"util", "utils", "common", "types", "helper", "helpers", "log", "misc"}, name) {
-			t.Errorf("%s: a package called %s may hold anything", f.path, name)
-		}
-	}
-}
-
-// Tests see what users of a package see. What they need besides is exported to them
-// in export_test.go.
-func TestTestsStandOutside(t *testing.T) {
-	for _, f := range read(t).files {
-		if !f.isTest() || path.Base(f.path) == "export_test.go" || slices.Contains(strings.Fields(inside), f.path) {
-			continue
-		}
-		if !strings.HasSuffix(f.syntax.Name.Name, "_test") {
-			t.Errorf("%s: is in package %s, want %[2]s_test", f.path, f.syntax.Name.Name)
-		}
-	}
-}
-
-// errNoImport: types of other packages are not needed to tell who assigns to a variable.
-var errNoImport = errors.New("not imported")
-
-type noImporter struct{}
-
-func (noImporter) Import(string) (*types.Package, error) { return nil, errNoImport }
-
-func TestNothingHappensBehindTheBack(t *testing.T) {
-	h := read(t)
-	for pkg, files := range h.packages() {
-		var syntax []*ast.File
-		for _, f := range files {
-			syntax = append(syntax, f.syntax)
-		}
-		info := types.Info{Uses: map[*ast.Ident]types.Object{}}
-		lenient := types.Config{Importer: noImporter{}, Error: func(error) {}}
-		checked, _ := lenient.Check(pkg, h.fset, syntax, &info)
-		assigned := func(e ast.Expr) {
-			name, ok := root(e)
-			if !ok {
-				return
-			}
-			v, ok := info.Uses[name].(*types.Var)
-			if ok && v.Parent() == checked.Scope() && !slices.Contains(strings.Fields(mutable), pkg+"."+v.Name()) {
-				t.Errorf("%s: assigns to the package variable %s", h.at(e), v.Name())
-			}
-		}
-		for _, f := range syntax {
-			ast.Inspect(f, func(n ast.Node) bool {
-				switch n := n.(type) {
-				case *ast.FuncDecl:
-					if n.Recv == nil && n.Name.Name == "init" {
-						t.Errorf("%s: init", h.at(n))
-					}
-				case *ast.AssignStmt:
-					for _, e := range n.Lhs {
-						assigned(e)
-					}
-				case *ast.IncDecStmt:
-					assigned(n.X)
-				}
-				return true
-			})
-		}
-	}
-}
-
-// root returns the variable that an assignment to e changes, a part of it maybe.
-func root(e ast.Expr) (*ast.Ident, bool) {
-	for {
-		switch x := e.(type) {
-		case *ast.Ident:
-			return x, true
-		case *ast.IndexExpr:
-			e = x.X
-		case *ast.SelectorExpr:
-			e = x.X
-		case *ast.ParenExpr:
-			e = x.X
-		case *ast.StarExpr:
-			e = x.X
-		default:
-			return nil, false
-		}
-	}
+	return n
 }
