@@ -54,10 +54,10 @@ func demo(args []string, stdout, stderr io.Writer) error {
 	level := new(slog.LevelVar)
 	d := &daemon{
 		log: slog.New(journal.NewText(stderr, level)), level: level, sockets: sockets,
-		load:  func() (*config.Config, error) { return nil, errors.New("the demo has no file to read again") },
 		ready: func() { introduce(stdout, text, addr) },
 	}
-	ctx, stop := untilSignal()
+	// It ends with its terminal, too: nobody would know that it runs.
+	ctx, stop := untilSignal(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	if err := d.run(ctx, cfg); err != nil {
 		return err

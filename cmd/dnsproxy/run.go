@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,7 +35,7 @@ const drain = time.Second
 type daemon struct {
 	log      *slog.Logger
 	level    *slog.LevelVar
-	load     func() (*config.Config, error)
+	load     func() (*config.Config, error) // reads the configuration again; nil: there is no file
 	sockets  frontend.Sockets
 	notify   *systemd.Notifier
 	interval time.Duration // of the watchdog; 0: none
@@ -68,8 +70,10 @@ func (d *daemon) run(ctx context.Context, cfg *config.Config) error {
 	}
 	defer pulse.close()
 	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+	if d.load != nil {
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+	}
 
 	if err := d.seal(cfg); err != nil {
 		return err
@@ -119,6 +123,7 @@ func (d *daemon) serveSealed(ctx context.Context, hangup <-chan os.Signal, pulse
 		case <-hangup:
 			d.reload()
 		case <-ctx.Done():
+			watchdog.stop() // nobody answers it from here on
 			d.notify.Stopping()
 			d.log.Info("stopping", "why", strings.TrimSuffix(context.Cause(ctx).Error(), ": "+context.Canceled.Error()))
 			return <-served
@@ -159,19 +164,24 @@ func (d *daemon) forwarding(cfg *config.Config) forwarder.Settings {
 	return s
 }
 
-// scope identifies a set of upstreams and how they are authenticated. What was learnt from one set is
-// not given to those who are to be answered by another.
+// scope identifies a set of upstreams and how they are authenticated, in whatever order they are asked. What
+// was learnt from one set is not given to those who are to be answered by another.
 func scope(cfg *config.Config, upstreams []string) uint32 {
-	h := fnv.New32a()
+	var set []string
 	for _, name := range upstreams {
 		for _, u := range cfg.Upstreams {
 			if u.Name != name {
 				continue
 			}
 			for _, e := range u.Endpoints {
-				fmt.Fprintf(h, "%v|%s|%s|%v|%v\n", e.Addr, e.ServerName, e.RootsID, e.Pins, e.ReportOnly)
+				set = append(set, fmt.Sprintf("%v|%s|%s|%v|%v\n", e.Addr, e.ServerName, e.RootsID, e.Pins, e.ReportOnly))
 			}
 		}
+	}
+	slices.Sort(set)
+	h := fnv.New32a()
+	for _, endpoint := range set {
+		io.WriteString(h, endpoint)
 	}
 	return h.Sum32()
 }

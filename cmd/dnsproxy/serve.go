@@ -83,8 +83,10 @@ func (d *daemon) serve(addrs []netip.AddrPort) error {
 		}
 	}
 	defer closeSockets(d.sockets)
-	d.warnEnvironment()
-	ctx, stop := untilSignal()
+	warnEnvironment(d.log)
+	// Who read standard error may go away; the daemon stays (os/signal, "SIGPIPE").
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := untilSignal(syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	return d.run(ctx, cfg)
 }
@@ -103,23 +105,16 @@ func (d *daemon) warnIgnored(option, file []netip.AddrPort) {
 	}
 }
 
-// warnEnvironment says if the environment weakens TLS, or lays its keys open.
-func (d *daemon) warnEnvironment() {
-	if v := os.Getenv("GODEBUG"); strings.Contains(v, "tls") || strings.Contains(v, "x509") {
-		d.log.Warn("GODEBUG changes TLS; unset it", "value", v)
-	}
-}
-
-// untilSignal returns a context that ends with SIGTERM or SIGINT. A second signal
-// ends the process.
-func untilSignal() (context.Context, context.CancelFunc) {
+// untilSignal returns a context that ends with any of ends. A second signal ends the
+// process.
+func untilSignal(ends ...os.Signal) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, ends...)
 	go func() {
 		select {
 		case s := <-signals:
-			signal.Reset(syscall.SIGTERM, syscall.SIGINT)
+			signal.Reset(ends...)
 			cancel(fmt.Errorf("received %v: %w", s, context.Canceled))
 		case <-ctx.Done():
 			signal.Stop(signals)
