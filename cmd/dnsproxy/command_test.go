@@ -74,6 +74,24 @@ pins      = ["short"]
 	}
 }
 
+// What the README shows is accepted as it stands there, with a CA file that this machine has.
+func TestREADMEsConfigurationIsAccepted(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) == 0 {
+		t.Fatal("the README shows no configuration")
+	}
+	for _, block := range blocks {
+		config := "[tls]\nca_file = \"" + writeCA(t) + "\"\n" + block[1]
+		if code, _, stderr := finish(t, "check", "--config="+writeConfig(t, config)); code != 0 || stderr != "" {
+			t.Errorf("exit code %d, and\n%s", code, stderr)
+		}
+	}
+}
+
 func writeCA(t *testing.T) string {
 	t.Helper()
 	path := t.TempDir() + "/ca.pem"
