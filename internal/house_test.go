@@ -71,6 +71,7 @@ func (s *source) lines(n ast.Node) int {
 func sources(t *testing.T) (all []*source) {
 	t.Helper()
 	const root = ".."
+	set := token.NewFileSet()
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -88,7 +89,6 @@ func sources(t *testing.T) (all []*source) {
 		if err != nil {
 			return err
 		}
-		set := token.NewFileSet()
 		file, err := parser.ParseFile(set, rel, text, parser.ParseComments)
 		if err != nil {
 			return err
