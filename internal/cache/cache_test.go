@@ -370,7 +370,8 @@ func TestContentsSurviveManyRounds(t *testing.T) {
 				t.Fatalf("bound %d, step %d: %v", maxBytes, i, err)
 			}
 		}
-		if s := c.Stats(); s.Evictions == 0 || s.Bytes < maxBytes*9/10 {
+		// An entry takes up to a twentieth of the bound here, so that the rings may have wide gaps.
+		if s := c.Stats(); s.Evictions == 0 || s.Bytes < maxBytes*3/4 {
 			t.Errorf("bound %d: the cache did not fill: %+v", maxBytes, s)
 		}
 	}
