@@ -186,10 +186,24 @@ var errSilent = errors.New("no response on a new session")
 
 // connect dials and shakes hands.
 func (c *Client) connect(ctx context.Context) (*tls.Conn, error) {
+	raw, err := c.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.secure(ctx, raw)
+}
+
+// reach dials. The error is an *Error, as that of secure.
+func (c *Client) reach(ctx context.Context) (net.Conn, error) {
 	raw, err := c.dial(ctx)
 	if err != nil {
 		return nil, c.errorf(reasonOfIO(err), "connecting", plainDial(err))
 	}
+	return raw, nil
+}
+
+// secure shakes hands over raw, which it closes if that fails.
+func (c *Client) secure(ctx context.Context, raw net.Conn) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	conn, err := c.handshake(ctx, raw)
@@ -244,10 +258,15 @@ func plain(err error) error {
 // handshake authenticates the peer at the end of raw. Queries may be written once it has
 // returned, not before.
 func (c *Client) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, error) {
+	return handshake(ctx, raw, c.tls, c.e.Suites)
+}
+
+// handshake makes one that offers suites, all if there are none.
+func handshake(ctx context.Context, raw net.Conn, config *tls.Config, suites []uint16) (*tls.Conn, error) {
 	helloMu.Lock()
-	offerLocked(c.e.Suites)
+	offerLocked(suites)
 	rec := newRecordConn(raw, helloMu.Unlock)
-	conn := tls.Client(rec, c.tls)
+	conn := tls.Client(rec, config)
 	err := conn.HandshakeContext(ctx)
 	if rec.beforeHello != nil {
 		helloMu.Unlock() // failed before there was a ClientHello
