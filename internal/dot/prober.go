@@ -25,9 +25,15 @@ func NewProber(e Endpoint) *Prober {
 
 // Handshake is how far one came.
 type Handshake struct {
-	State   tls.ConnectionState
-	Connect time.Duration // 0: it did not come to that
-	Took    time.Duration // for the handshake alone; 0: as above
+	State       tls.ConnectionState
+	PostQuantum bool          // so the key exchange was
+	Connect     time.Duration // 0: it did not come to that
+	Took        time.Duration // for the handshake alone; 0: as above
+}
+
+func (h *Handshake) note(conn *tls.Conn, began time.Time) {
+	h.Took, h.State = time.Since(began), conn.ConnectionState()
+	h.PostQuantum = isPQ(h.State.CurveID)
 }
 
 // Open opens a session as a Client does: within the same time, by the same checks and
@@ -45,7 +51,7 @@ func (p *Prober) Open(ctx context.Context) (*tls.Conn, Handshake, error) {
 	if err != nil {
 		return nil, h, err
 	}
-	h.Took, h.State = time.Since(began), conn.ConnectionState()
+	h.note(conn, began)
 	return conn, h, nil
 }
 
@@ -82,7 +88,7 @@ func (p *Prober) Look(ctx context.Context) (Handshake, error) {
 		reason, err := explain(err)
 		return h, p.c.errorf(reason, "TLS handshake", err)
 	}
-	h.Took, h.State = time.Since(began), conn.ConnectionState()
+	h.note(conn, began)
 	if h.State.Version == tls.VersionTLS13 {
 		tickets.tell = raw
 		_ = raw.SetReadDeadline(time.Now().Add(h.Connect + ticketTime))
