@@ -119,7 +119,7 @@ func (d *difference) upstreams(from, to *Config) {
 		for _, k := range upstreamKnobs {
 			diffKnob(d, what+k.key, &k, &a, &b)
 		}
-		if file := to.caFileOf(u.Name); file == from.caFileOf(u.Name) && rootsOf(*before) != "" && rootsOf(u) != "" && rootsOf(*before) != rootsOf(u) {
+		if file := to.CAFileOf(u.Name); file == from.CAFileOf(u.Name) && rootsOf(*before) != "" && rootsOf(u) != "" && rootsOf(*before) != rootsOf(u) {
 			d.add("%sthe certificates in %s have changed", what, file)
 		}
 	}
@@ -128,7 +128,8 @@ func (d *difference) upstreams(from, to *Config) {
 	}
 }
 
-func (c *Config) caFileOf(name string) string {
+// CAFileOf returns the file that has the trust anchors of the upstream of that name.
+func (c *Config) CAFileOf(name string) string {
 	if own := c.ownCAFiles[name]; own != "" {
 		return own
 	}
