@@ -45,6 +45,9 @@ internal/dottest: internal/dot internal/spki github.com/miekg/dns
 
 internal/config: internal/dot internal/forwarder internal/frontend internal/sandbox internal/spki internal/upstream github.com/BurntSushi/toml
 cmd/dnsproxy: internal/cache internal/config internal/dot internal/forwarder internal/frontend internal/journal internal/sandbox internal/spki internal/systemd internal/upstream internal/wire github.com/miekg/dns
+
+packaging/bench/load: golang.org/x/sys/unix
+packaging/bench/upstream:
 `
 
 const (
