@@ -41,6 +41,7 @@ internal/frontend: internal/histogram internal/wire golang.org/x/sys/unix
 internal/forwarder: internal/cache internal/wire
 internal/upstream: internal/dot internal/histogram internal/wire
 
+internal/probe: internal/dot internal/spki internal/wire github.com/miekg/dns
 internal/dottest: internal/dot internal/spki github.com/miekg/dns
 
 internal/config: internal/dot internal/forwarder internal/frontend internal/sandbox internal/spki internal/upstream github.com/BurntSushi/toml
