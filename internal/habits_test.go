@@ -28,7 +28,6 @@ internal/dot.offeredSuites internal/dot.offeredSuitesNoAES
 // inside are the tests that stand in the package: they call its commands in their own
 // process, and count its system calls.
 const inside = `
-cmd/dnsproxy/probe_test.go
 internal/frontend/batch_test.go
 `
 

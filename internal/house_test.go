@@ -45,7 +45,7 @@ internal/probe: internal/dot internal/spki internal/wire github.com/miekg/dns
 internal/dottest: internal/dot internal/spki github.com/miekg/dns
 
 internal/config: internal/dot internal/forwarder internal/frontend internal/sandbox internal/spki internal/upstream github.com/BurntSushi/toml
-cmd/dnsproxy: internal/cache internal/config internal/dot internal/forwarder internal/frontend internal/journal internal/sandbox internal/spki internal/systemd internal/upstream internal/wire github.com/miekg/dns
+cmd/dnsproxy: internal/cache internal/config internal/dot internal/forwarder internal/frontend internal/journal internal/probe internal/sandbox internal/spki internal/systemd internal/upstream github.com/miekg/dns
 
 packaging/bench/load: golang.org/x/sys/unix
 packaging/bench/upstream:

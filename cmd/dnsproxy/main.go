@@ -31,7 +31,7 @@ func commands() []command {
 		{"serve", "forward queries until told to stop", serve},
 		{"check", "check a configuration and print what is in force", check},
 		{"reload", "check the configuration and have the daemon read it", reloadCommand},
-		{"probe", "show what an upstream presents, with its pins", probe},
+		{"probe", "show what an upstream presents, with its pins", probeCommand},
 		{"demo", "try it: the same daemon beside an upstream of its own", demo},
 		{"version", "print the version", printVersion},
 	}
@@ -124,17 +124,27 @@ func (o options) parse(args []string, stderr io.Writer) error {
 	return err
 }
 
-// parseArgs reads args and returns what stands behind the options, at most so many.
+// parseArgs reads args and returns what is there beside options, at most so many. Options may
+// stand before and behind it.
 func (o options) parseArgs(args []string, most int, stderr io.Writer) (operands []string, err error) {
-	err = o.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return nil, err
-	case err == nil && o.NArg() > most:
-		err = fmt.Errorf("unexpected argument %q", o.Arg(most))
-	case err == nil:
-		return o.Args(), nil
+	for {
+		err := o.Parse(args)
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, err
+		case err != nil:
+			return nil, o.wrong(err, stderr)
+		case o.NArg() == 0:
+			return operands, nil
+		case len(operands) == most:
+			return nil, o.wrong(fmt.Errorf("unexpected argument %q", o.Arg(0)), stderr)
+		}
+		operands, args = append(operands, o.Arg(0)), o.Args()[1:]
 	}
+}
+
+// wrong says what is wrong with the command line.
+func (o options) wrong(err error, stderr io.Writer) error {
 	fmt.Fprintf(stderr, "dnsproxy %s: %v; see \"dnsproxy %s --help\"\n", o.Name(), err, o.Name())
-	return nil, errUsage
+	return errUsage
 }
