@@ -59,12 +59,12 @@ const (
 	leafText = `  leaf        CN=dns.example
               for dns.example, 127.0.0.1, ::1
               issued by CN=dottest
-              valid DATE to DATE, 0 days left
+              valid DATE to DATE, 12 h left
               pin LEAFPIN
 `
 	issuerText = `  issuer      CN=dottest
               issued by itself; from the CA file, not presented
-              valid DATE to DATE, 1 days left
+              valid DATE to DATE, 24 h left
               pin CAPIN
 `
 	notKnown = `              NOT AUTHENTICATED: no query was sent, and what follows may be anybody's.

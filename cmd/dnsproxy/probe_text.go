@@ -158,6 +158,8 @@ func validText(c *probe.Certificate, now time.Time) string {
 		return text + "NOT YET VALID"
 	case c.DaysLeft < 0:
 		return text + "EXPIRED"
+	case c.DaysLeft < 2:
+		return text + fmt.Sprintf("%.0f h left", 24*c.DaysLeft)
 	default:
 		return text + fmt.Sprintf("%d days left", int(c.DaysLeft))
 	}
