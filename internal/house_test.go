@@ -28,6 +28,7 @@ import (
 // which upstream), and the two that know them all: config, which knows every knob, and the program.
 const imports = `
 internal/histogram:
+internal/control:
 internal/spki:
 internal/wire:
 internal/journal: golang.org/x/sys/unix
@@ -45,7 +46,7 @@ internal/probe: internal/dot internal/spki internal/wire github.com/miekg/dns
 internal/dottest: internal/dot internal/spki github.com/miekg/dns
 
 internal/config: internal/dot internal/forwarder internal/frontend internal/sandbox internal/spki internal/upstream github.com/BurntSushi/toml
-cmd/dnsproxy: internal/cache internal/config internal/dot internal/forwarder internal/frontend internal/journal internal/probe internal/sandbox internal/spki internal/systemd internal/upstream github.com/miekg/dns
+cmd/dnsproxy: internal/cache internal/config internal/control internal/dot internal/forwarder internal/frontend internal/histogram internal/journal internal/probe internal/sandbox internal/spki internal/systemd internal/upstream internal/wire github.com/miekg/dns golang.org/x/sys/unix
 
 packaging/bench/load: golang.org/x/sys/unix
 packaging/bench/upstream:

@@ -31,6 +31,8 @@ func commands() []command {
 		{"serve", "forward queries until told to stop", serve},
 		{"check", "check a configuration and print what is in force", check},
 		{"reload", "check the configuration and have the daemon read it", reloadCommand},
+		{"status", "show what the daemon does and how its upstreams fare", status},
+		{"flush", "have the daemon forget cached answers", flushCommand},
 		{"probe", "show what an upstream presents, with its pins", probeCommand},
 		{"demo", "try it: the same daemon beside an upstream of its own", demo},
 		{"version", "print the version", printVersion},

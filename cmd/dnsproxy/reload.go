@@ -18,6 +18,7 @@ func (d *daemon) reload() {
 		err = d.acceptable(next)
 	}
 	if err != nil {
+		d.operator.refused(err)
 		first := ""
 		for line := range strings.Lines(err.Error()) {
 			line = strings.TrimSpace(line)
@@ -67,6 +68,7 @@ func (d *daemon) apply(next *config.Config) {
 	// What needs a restart stays as it is until then, and is told of again.
 	next.Listen, next.Sandbox = d.cfg.Listen, d.cfg.Sandbox
 	d.cfg = next
+	d.operator.inForce(next)
 	d.level.Set(next.LogLevel)
 	d.pool.Update(next.Upstreams, next.Selection)
 	d.cache.Resize(next.CacheSize)

@@ -41,6 +41,8 @@ type daemon struct {
 	interval time.Duration // of the watchdog; 0: none
 	ready    func()        // called once serving has begun, if not nil
 
+	operator operator
+
 	cfg     *config.Config // in force
 	granted sandbox.Policy
 	pool    *upstream.Pool
@@ -64,6 +66,7 @@ func (d *daemon) run(ctx context.Context, cfg *config.Config) error {
 	defer d.forward.Close()
 	d.front = frontend.New(d.sockets, d.forward, cfg.Frontend, d.log)
 	d.cfg = cfg
+	d.operator.inForce(cfg)
 	pulse, err := newPulse(d.sockets)
 	if err != nil {
 		return err
@@ -97,6 +100,7 @@ func (d *daemon) seal(cfg *config.Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("sealing the process: %w", err)
 	}
+	d.operator.sealed(report)
 	if report.Complete() {
 		d.log.Info("sandbox", "enforced", report.String())
 	} else {
@@ -118,6 +122,7 @@ func (d *daemon) serveSealed(ctx context.Context, hangup <-chan os.Signal, pulse
 	}
 	watchdog := newWatchdog(d.interval, pulse, d.notify, d.log)
 	defer watchdog.stop()
+	defer d.answerOperator(ctx)()
 	for {
 		select {
 		case <-hangup:

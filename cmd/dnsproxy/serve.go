@@ -72,6 +72,7 @@ func (d *daemon) serve(addrs []netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
+	d.operator.control, d.operator.metrics = passed.Control, passed.Metrics
 	if d.sockets = passedSockets(passed); passed.Passed() {
 		d.warnIgnored(addrs, cfg.Listen)
 	} else {

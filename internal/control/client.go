@@ -1,0 +1,84 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+	"time"
+)
+
+// Ask sends r to the daemon that listens at path, and reads its answer into what into points
+// to. The error says in one line what is wrong and what to do.
+func Ask(ctx context.Context, path string, r Request, into any) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("writing the request: %w", err)
+	}
+	text, err := exchange(ctx, path, append(line, '\n'))
+	if err != nil {
+		return explain(path, err)
+	}
+	var a answer
+	if err := json.Unmarshal(text, &a); err != nil {
+		return fmt.Errorf("what answers at %s is not dnsproxy: %w", path, err)
+	}
+	if a.Error != "" {
+		return errors.New(a.Error)
+	}
+	if err := json.Unmarshal(a.Answer, into); err != nil {
+		return fmt.Errorf("reading the daemon's answer, which may be of another version: %w", err)
+	}
+	return nil
+}
+
+// exchange sends one request and returns all that comes back.
+func exchange(ctx context.Context, path string, request []byte) ([]byte, error) {
+	var d net.Dialer
+	ctx, cancel := context.WithTimeout(ctx, 2*patience+workTime)
+	defer cancel()
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(past) })()
+	deadline, _ := ctx.Deadline()
+	conn.SetDeadline(deadline)
+	if _, err := conn.Write(request); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(conn, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) == 0:
+		return nil, io.ErrUnexpectedEOF
+	case len(text) > maxAnswer:
+		return nil, fmt.Errorf("its answer is longer than %d octets", maxAnswer)
+	}
+	return text, nil
+}
+
+// explain says why nobody answers at path, and what to do.
+func explain(path string, err error) error {
+	var ne net.Error
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf(`no daemon listens at %s; run "systemctl start dnsproxy-control.socket dnsproxy.service", or name the socket with --socket`, path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf(`you may not ask the daemon at %s; run this as root or as a member of the group that owns the socket ("ls -l %[1]s" tells)`, path)
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &ne) && ne.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf(`the daemon at %s does not answer within %s; "systemctl status dnsproxy" may tell why`, path, (2*patience + workTime).Round(time.Second))
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("the daemon at %s ended before it answered", path)
+	default:
+		return fmt.Errorf("asking the daemon at %s: %w", path, err)
+	}
+}
