@@ -13,8 +13,8 @@ import (
 
 const flushHelp = `[--subtree] [--json] [--socket=PATH] [NAME]
 
-Has the daemon forget what its cache has of NAME, all types and classes, or all that it
-has. Prints how many entries that were. Sessions to upstreams stay.
+Has the daemon forget what its cache has of NAME, all types and classes, or
+all that it has. Prints how many entries that were. Sessions to upstreams stay.
 
   --subtree      also all names below NAME
   --json         print JSON

@@ -17,9 +17,9 @@ import (
 
 const statusHelp = `[--watch] [--json] [--socket=PATH]
 
-Shows what the running daemon does: its configuration, what confines it, how each
-upstream fares and over what, the cache, the clients; on a terminal also the
-last hour.
+Shows what the running daemon does: its configuration, what confines it, how
+each upstream fares and over what, the cache, the clients; on a terminal also
+the last hour.
 
   --watch        again each second, in place, until Ctrl-C
   --json         print JSON
