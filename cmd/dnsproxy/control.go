@@ -12,6 +12,7 @@ import (
 
 	"dnsproxy/internal/config"
 	"dnsproxy/internal/control"
+	"dnsproxy/internal/metrics"
 	"dnsproxy/internal/sandbox"
 )
 
@@ -70,6 +71,9 @@ func (d *daemon) answerOperator(ctx context.Context) (stop func()) {
 	if len(o.control) > 0 {
 		running.Go(func() { control.Serve(ctx, o.control, d.answer, d.log) })
 		running.Go(func() { o.history.keep(ctx, d.sample) })
+	}
+	if len(o.metrics) > 0 {
+		running.Go(func() { metrics.Serve(ctx, o.metrics, d.writeMetrics, d.log) })
 	}
 	return func() {
 		cancel()

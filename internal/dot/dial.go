@@ -100,6 +100,10 @@ func (c *Client) failedLocked(err error, now time.Time) {
 		return
 	}
 	c.stats.Failed++
+	if c.stats.FailedBy == nil {
+		c.stats.FailedBy = make(map[Reason]uint64)
+	}
+	c.stats.FailedBy[ReasonOf(err)]++
 	wait := c.attempt.failed(err, now)
 	c.downLocked(err, now)
 	c.failWaitingLocked(err)

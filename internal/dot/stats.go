@@ -59,11 +59,14 @@ type Stats struct {
 
 	Attempts  uint64            // to open a session
 	Failed    uint64            // of those
+	FailedBy  map[Reason]uint64 // the same, by reason
 	Opened    uint64            // sessions
 	Resumed   uint64            // of those, by ticket
 	Warmed    uint64            // sessions opened ahead of need
 	Suspected uint64            // times a session was silent for too long
 	Closed    map[string]uint64 // sessions, by why: "idle", "reset" and so on
+
+	NotAfter time.Time // end of the certificate that was presented last; zero: none was accepted yet
 
 	Session *Session // the one that takes queries, nil if there is none
 }
@@ -88,7 +91,7 @@ func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := c.stats
-	st.Closed = maps.Clone(c.stats.Closed)
+	st.Closed, st.FailedBy = maps.Clone(c.stats.Closed), maps.Clone(c.stats.FailedBy)
 	if c.current != nil {
 		info := c.e.describe(c.current)
 		st.Session = &info
@@ -128,6 +131,7 @@ func (c *Client) openedLocked(s *session, now time.Time) {
 		c.stats.Resumed++
 	}
 	info := c.e.describe(s)
+	c.stats.NotAfter = info.NotAfter
 	facts := [4]string{
 		tls.VersionName(info.Version), tls.CipherSuiteName(info.Suite), info.Group.String(), "none",
 	}
