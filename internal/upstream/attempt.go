@@ -69,7 +69,7 @@ func (x *exchange) advance(now instant) {
 	if x.sends == 0 && to.class <= held {
 		to = x.lookAround(to, now)
 	}
-	x.count(to.position)
+	x.count(to.position, now)
 	x.send(to.position, to.health, now)
 }
 
@@ -80,7 +80,11 @@ func (x *exchange) lookAround(to choice, now instant) choice {
 	chosen := g.candidates[to.position]
 	if to.k > 0 {
 		for i := range to.k {
-			g.candidates[x.order.at(i)].report(now, chosen)
+			passed := x.order.at(i)
+			g.candidates[passed].report(now, chosen)
+			if x.trace != nil {
+				x.note(passed, PassedOver, g.candidates[passed].why(), g.candidates[passed].client.Health().Err, now)
+			}
 		}
 		g.lookAfter(x.order, to.k, now)
 	}
@@ -177,14 +181,17 @@ func (x *exchange) gone(u int, now instant) bool {
 }
 
 // count counts what the next attempt is, unless it is the first.
-func (x *exchange) count(position int) {
+func (x *exchange) count(position int, now instant) {
+	event := Asked
 	switch {
 	case x.sends == 0:
 	case x.tries[position].sends > 0:
+		event = AskedAgain
 		x.group.pool.tally.retries.Add(1)
 	default:
 		x.group.pool.tally.failovers.Add(1)
 	}
+	x.note(position, event, NoReason, nil, now)
 }
 
 // send sends the query to a candidate.
@@ -348,6 +355,7 @@ func (c *candidate) forbear(took time.Duration, falseAlarm bool) {
 // lose gives an attempt up as failed, though its response is taken if it comes.
 func (x *exchange) lose(a *attempt, why Reason, now instant) {
 	a.lost, a.why = true, why
+	x.note(a.position, Lost, why, nil, now)
 	x.tries[a.position].fail(why, now)
 	x.group.candidates[a.position].counters.failures[why].Add(1)
 }
@@ -386,6 +394,7 @@ func (x *exchange) hedge(now instant) {
 			continue
 		}
 		x.hedged = true
+		x.note(position, Hedged, NoReason, nil, now)
 		g.pool.tally.hedges.Add(1)
 		if !same {
 			g.pool.tally.crossed.Add(1)

@@ -141,12 +141,16 @@ func (c *candidate) report(now instant, instead *candidate) {
 	if since == 0 || now-since < reportAfter || c.reported.Load() || c.reported.Swap(true) {
 		return
 	}
-	c.mu.Lock()
-	why := c.reason
-	c.mu.Unlock()
 	c.log.Warn("upstream not used", "upstream", c.endpoint.Upstream, "address", c.endpoint.Addr,
-		"reason", why.String(), "err", causeOf(c.client.Health().Err),
+		"reason", c.why().String(), "err", causeOf(c.client.Health().Err),
 		"instead", instead.endpoint.Upstream, "instead_address", instead.endpoint.Addr)
+}
+
+// why returns why c was last made no first choice.
+func (c *candidate) why() Reason {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason
 }
 
 // sendCopy sends a copy of q whose answer nobody waits for: what counts is the time that it

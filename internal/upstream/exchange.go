@@ -31,6 +31,7 @@ type exchange struct {
 	sends    int
 	pauses   int  // taken while no candidate was worth an attempt
 	hedged   bool // it had its hedge
+	trace    *Trace
 }
 
 // attempt is a query in flight.
@@ -71,6 +72,7 @@ func (g *Group) Exchange(ctx context.Context, q wire.Query) (wire.Response, erro
 	}
 	x := p.begin(g, q)
 	defer p.end(x)
+	x.trace = traceOf(ctx)
 	x.limit(ctx)
 	x.advance(x.begun)
 	for {
@@ -111,10 +113,13 @@ func (x *exchange) limit(ctx context.Context) {
 	}
 }
 
-// giveUp returns the error of an exchange that ends without a response.
+// giveUp returns the error of an exchange that ends without a response. That nobody waits
+// any more says nothing about upstreams.
 func (x *exchange) giveUp(cause error, now instant) error {
 	err := x.failure(cause, now)
-	x.group.failed(err, now)
+	if !errors.Is(cause, context.Canceled) {
+		x.group.failed(err, now)
+	}
 	return err
 }
 
@@ -144,7 +149,7 @@ func (p *Pool) end(x *exchange) {
 		x.drop(i)
 	}
 	clear(x.tries)
-	x.group, x.query, x.order = nil, wire.Query{}, order{}
+	x.group, x.query, x.order, x.trace = nil, wire.Query{}, order{}, nil
 	x.sends, x.pauses, x.hedged = 0, 0, false
 	p.exchanges.Put(x)
 }
@@ -170,14 +175,17 @@ func (x *exchange) settle(i int, r dot.Result, now instant) bool {
 	t := &x.tries[a.position]
 	t.flying--
 	sent, lost, why := a.sent, a.lost, a.why
+	position := a.position
 	*a = attempt{spare: a.results} // its one result was taken: it is empty
 	if r.Err == nil {
+		x.note(position, Answered, NoReason, nil, now)
 		c.counters.times.Add(now-sent, 1)
 		c.forbear(now-sent, why == Silent)
 		return true
 	}
 	t.err = r.Err
 	why = x.blame(c, t, now)
+	x.note(position, Failed, why, r.Err, now)
 	if !lost { // else it was counted then
 		t.fail(why, now)
 		c.counters.failures[why].Add(1)

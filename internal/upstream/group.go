@@ -86,6 +86,14 @@ func (g *Group) rank(now instant) []int {
 // positionOf returns c's position.
 func (g *Group) positionOf(c *candidate) int { return slices.Index(g.candidates, c) }
 
+// Stats returns what each address of the group has counted, in the order of the configuration.
+func (g *Group) Stats() (all []ClientStats) {
+	for _, c := range g.candidates {
+		all = append(all, c.stats())
+	}
+	return all
+}
+
 // Down reports whether no upstream of the group is likely to answer now: all are backing off or suspect.
 func (g *Group) Down() bool {
 	now := g.pool.now()
