@@ -88,6 +88,10 @@ func (d *daemon) answer(ctx context.Context, r control.Request) (any, error) {
 		return d.snapshot(), nil
 	case control.CommandFlush:
 		return d.flush(r)
+	case control.CommandExplain:
+		return d.explain(ctx, r)
+	case control.CommandReload:
+		return d.reloadNow(ctx)
 	default:
 		return nil, fmt.Errorf("this daemon, version %s, does not know the command %q", buildVersion(), r.Command)
 	}

@@ -33,6 +33,7 @@ func commands() []command {
 		{"reload", "check the configuration and have the daemon read it", reloadCommand},
 		{"status", "show what the daemon does and how its upstreams fare", status},
 		{"flush", "have the daemon forget cached answers", flushCommand},
+		{"explain", "have the daemon resolve a name, and tell how it did", explainCommand},
 		{"probe", "show what an upstream presents, with its pins", probeCommand},
 		{"demo", "try it: the same daemon beside an upstream of its own", demo},
 		{"version", "print the version", printVersion},

@@ -220,3 +220,36 @@ func TestReloadCommand(t *testing.T) {
 		t.Errorf("the daemon was not left alone: it sent %v", (<-s.received).values)
 	}
 }
+
+// Over the control socket the command knows what the daemon alone can find.
+func TestReloadCommandOverTheControlSocket(t *testing.T) {
+	up := dottest.New(t)
+	o := operate(t, toUpstream("test", up))
+	reload := func(args ...string) (code int, stdout, stderr string) {
+		t.Helper()
+		return types(t, append([]string{"reload", "--socket=" + o.control}, args...)...)
+	}
+	expect := func(want int, wantOut, wantErr string, args ...string) {
+		t.Helper()
+		code, stdout, stderr := reload(args...)
+		if code != want || stdout != wantOut || !strings.Contains(stderr, wantErr) || (wantErr == "") != (stderr == "") {
+			t.Errorf("%q: exit code %d, %q and %q; want %d, %q and %q", args, code, stdout, stderr, want, wantOut, wantErr)
+		}
+	}
+	mine := "--config=" + o.config
+	expect(0, "read again, and nothing is different\n", "", mine)
+	o.rewrite("timeout = \"3s\"\n" + toUpstream("test", up))
+	expect(0, "changed: timeout: 4s -> 3s\n", "", mine)
+	o.rewrite("timeout = \"2s\"\n" + toUpstream("test", up))
+	expect(0, "", "", mine, "--quiet")
+	o.rewrite("timeout = \"never\"\n" + toUpstream("test", up))
+	expect(1, "", o.config+":1: timeout", mine)
+	o.rewrite(toUpstream("test", up) + upstreamAt("loop", o.addr, ""))
+	expect(1, "", "nothing changed", mine) // what is listened on is the daemon's to know
+	expectAddress(t, o.ask("www.example.", dns.TypeA), "192.0.2.1")
+
+	other := writeConfig(t, toUpstream("test", up))
+	expect(1, "", "has the configuration "+o.config+", not "+other, "--config="+other)
+	missing := o.control + ".none"
+	expect(1, "", "no daemon listens at "+missing, "--config="+other, "--socket="+missing)
+}

@@ -42,6 +42,7 @@ type daemon struct {
 	ready    func()        // called once serving has begun, if not nil
 
 	operator operator
+	reloads  chan *reloadRequest
 
 	cfg     *config.Config // in force
 	granted sandbox.Policy
@@ -72,6 +73,7 @@ func (d *daemon) run(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer pulse.close()
+	d.reloads = make(chan *reloadRequest)
 	hangup := make(chan os.Signal, 1)
 	if d.load != nil {
 		signal.Notify(hangup, syscall.SIGHUP)
@@ -127,6 +129,9 @@ func (d *daemon) serveSealed(ctx context.Context, hangup <-chan os.Signal, pulse
 		select {
 		case <-hangup:
 			d.reload()
+		case r := <-d.reloads:
+			r.result, r.err = d.reload()
+			close(r.done)
 		case <-ctx.Done():
 			watchdog.stop() // nobody answers it from here on
 			d.notify.Stopping()

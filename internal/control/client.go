@@ -12,6 +12,12 @@ import (
 	"time"
 )
 
+// UnreachableError says that nobody listens, or not to the caller.
+type UnreachableError struct{ text string }
+
+// Error says what to do about it.
+func (e *UnreachableError) Error() string { return e.text }
+
 // Ask sends r to the daemon that listens at path, and reads its answer into what into points
 // to. The error says in one line what is wrong and what to do.
 func Ask(ctx context.Context, path string, r Request, into any) error {
@@ -19,9 +25,10 @@ func Ask(ctx context.Context, path string, r Request, into any) error {
 	if err != nil {
 		return fmt.Errorf("writing the request: %w", err)
 	}
-	text, err := exchange(ctx, path, append(line, '\n'))
+	limit := 2*patience + workTime(r.Command)
+	text, err := exchange(ctx, path, append(line, '\n'), limit)
 	if err != nil {
-		return explain(path, err)
+		return explain(path, err, limit)
 	}
 	var a answer
 	if err := json.Unmarshal(text, &a); err != nil {
@@ -37,9 +44,9 @@ func Ask(ctx context.Context, path string, r Request, into any) error {
 }
 
 // exchange sends one request and returns all that comes back.
-func exchange(ctx context.Context, path string, request []byte) ([]byte, error) {
+func exchange(ctx context.Context, path string, request []byte, limit time.Duration) ([]byte, error) {
 	var d net.Dialer
-	ctx, cancel := context.WithTimeout(ctx, 2*patience+workTime)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := d.DialContext(ctx, "unix", path)
 	if err != nil {
@@ -65,17 +72,19 @@ func exchange(ctx context.Context, path string, request []byte) ([]byte, error) 
 }
 
 // explain says why nobody answers at path, and what to do.
-func explain(path string, err error) error {
+func explain(path string, err error, limit time.Duration) error {
 	var ne net.Error
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf(`no daemon listens at %s; run "systemctl start dnsproxy-control.socket dnsproxy.service", or name the socket with --socket`, path)
+		return &UnreachableError{"no daemon listens at " + path +
+			`; run "systemctl start dnsproxy-control.socket dnsproxy.service", or name the socket with --socket`}
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf(`you may not ask the daemon at %s; run this as root or as a member of the group that owns the socket ("ls -l %[1]s" tells)`, path)
+		return &UnreachableError{"you may not ask the daemon at " + path +
+			`; run this as root or as a member of the group that owns the socket ("ls -l ` + path + `" tells)`}
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &ne) && ne.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf(`the daemon at %s does not answer within %s; "systemctl status dnsproxy" may tell why`, path, (2*patience + workTime).Round(time.Second))
+		return fmt.Errorf(`the daemon at %s does not answer within %s; "systemctl status dnsproxy" may tell why`, path, limit)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return fmt.Errorf("the daemon at %s ended before it answered", path)
 	default:

@@ -15,7 +15,9 @@ type Explanation struct {
 	Took   Seconds `json:"took_seconds"`
 	Steps  []Step  `json:"steps,omitempty"`
 
-	Message []byte `json:"message"` // the answer, in wire form
+	RCode   string   `json:"rcode"`
+	EDE     []string `json:"extended_errors,omitempty"`
+	Message []byte   `json:"message"` // the answer, in wire form
 }
 
 // What Explanation.Source says.
@@ -43,7 +45,7 @@ type Stored struct {
 	Lifetime Seconds `json:"lifetime_seconds"`
 	Left     Seconds `json:"left_seconds"` // below 0: past its lifetime
 	Fresh    bool    `json:"fresh"`
-	Hits     int     `json:"hits"` // since it was stored, up to 255
+	Hits     int     `json:"hits"` // since it was stored, up to 254
 }
 
 // Step is one thing that happened at an upstream.
@@ -52,6 +54,7 @@ type Step struct {
 	Upstream string  `json:"upstream"`
 	Address  string  `json:"address"`
 	Event    string  `json:"event"`
+	State    string  `json:"state"` // of the address's session then
 	Reason   string  `json:"reason,omitempty"`
 	Error    string  `json:"error,omitempty"`
 }

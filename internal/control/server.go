@@ -95,7 +95,7 @@ func (s *server) answer(ctx context.Context, line []byte) answer {
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
-	ctx, cancel := context.WithTimeout(ctx, workTime)
+	ctx, cancel := context.WithTimeout(ctx, workTime(r.Command))
 	defer cancel()
 	result, err := s.handle(ctx, r)
 	if err != nil {

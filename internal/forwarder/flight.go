@@ -12,8 +12,9 @@ import (
 // flight is one question on its way to the upstreams, for all who ask it
 // meanwhile: one query instead of many, and no birthday attack (RFC 5452, section 5).
 type flight struct {
-	done     chan struct{} // closed once response is set
+	done     chan struct{} // closed once the fields below are set
 	response wire.Response
+	failed   bool // response is ours, as no upstream gave one
 }
 
 // landed returns the response if it has come.
@@ -44,12 +45,12 @@ func (fs *flights) join(key []byte) (fl *flight, leader bool) {
 	return fl, true
 }
 
-// land ends a flight with r.
-func (fs *flights) land(fl *flight, key []byte, r wire.Response) {
+// land ends a flight with r, which is ours if it failed.
+func (fs *flights) land(fl *flight, key []byte, r wire.Response, failed bool) {
 	fs.mu.Lock()
 	delete(fs.byKey, string(key))
 	fs.mu.Unlock()
-	fl.response = r
+	fl.response, fl.failed = r, failed
 	close(fl.done)
 }
 
@@ -69,7 +70,7 @@ func (f *Forwarder) lead(ctx context.Context, fl *flight, q wire.Query, key []by
 	if f.log.Enabled(ctx, slog.LevelDebug) {
 		f.log.Debug("query forwarded", "qname", presentation(q.QName()), "qtype", q.QType(), "rcode", r.RCode().Error(), "err", err)
 	}
-	f.flights.land(fl, key, r)
+	f.flights.land(fl, key, r, err != nil)
 }
 
 // store keeps a response, with its TTLs clamped: answers for their lifetime,
@@ -108,6 +109,15 @@ func reason(err error) wire.EDE {
 	}
 	return wire.EDE{Code: wire.EDENetworkError, Text: err.Error(), Set: true}
 }
+
+// valuesOf is a context that carries what another one does, but ends by itself.
+type valuesOf struct {
+	context.Context
+	values context.Context
+}
+
+// Value returns what the other context carries.
+func (c valuesOf) Value(key any) any { return c.values.Value(key) }
 
 // withDeadline is a context with a deadline and without a timer of its own: who
 // takes it watches the deadline, with a timer that is needed anyway.

@@ -102,6 +102,12 @@ func (f *Forwarder) Close() {
 // local, cached, or stale while no upstream can be reached. now is the time of the query. It
 // allocates nothing unless it starts a refresh.
 func (f *Forwarder) AppendCached(dst []byte, q wire.Query, limit int, now time.Time) (answer []byte, ok bool) {
+	answer, from := f.appendKnown(dst, q, limit, now)
+	return answer, from != Unknown
+}
+
+// appendKnown is AppendCached, and tells where the answer comes from.
+func (f *Forwarder) appendKnown(dst []byte, q wire.Query, limit int, now time.Time) ([]byte, Source) {
 	s := f.settings.Load()
 	var buf [wire.MaxKey]byte
 	key := q.AppendKey(buf[:0], 0)
@@ -110,17 +116,17 @@ func (f *Forwarder) AppendCached(dst []byte, q wire.Query, limit int, now time.T
 	if s.SpecialNames {
 		if answer, ok := appendSpecial(dst, q, name, depth); ok {
 			f.stats.local.Add(1)
-			return answer, true
+			return answer, Local
 		}
 	}
 	wire.SetKeyScope(key, route.Scope)
 	if answer, ok := f.appendFresh(dst, q, key, route, limit, now); ok {
 		f.stats.hits.Add(1)
-		return answer, true
+		return answer, Cached
 	}
 	if !q.RD() {
 		// Without RD the client asks for what is known here (RFC 1035, section 4.1.1).
-		return wire.AppendError(dst, q, wire.Refused, errNotCached), true
+		return wire.AppendError(dst, q, wire.Refused, errNotCached), NotCached
 	}
 	return f.appendKnownFailure(dst, q, key, route, limit, now)
 }
@@ -152,21 +158,22 @@ func (f *Forwarder) appendFresh(dst []byte, q wire.Query, key []byte, route *Rou
 // appendKnownFailure answers from what is remembered of failures: with a stale entry
 // if there is one, with the failure otherwise. While no upstream can be reached, a stale
 // entry is answered at once even if this question has not failed yet.
-func (f *Forwarder) appendKnownFailure(dst []byte, q wire.Query, key []byte, route *Route, limit int, now time.Time) ([]byte, bool) {
+func (f *Forwarder) appendKnownFailure(dst []byte, q wire.Query, key []byte, route *Route, limit int, now time.Time) ([]byte, Source) {
 	failure, failed := f.appendFailure(dst, q, key, limit, now)
 	if !failed && !route.Exchanger.Down() {
-		return dst, false
+		return dst, Unknown
 	}
 	if answer, ok := f.appendStale(dst, q, key, limit, now); ok {
 		if !failed {
 			f.refresh(q, key, route)
 		}
-		return answer, true
+		return answer, Stale
 	}
-	if failed {
-		f.stats.failuresCached.Add(1)
+	if !failed {
+		return dst, Unknown
 	}
-	return failure, failed
+	f.stats.failuresCached.Add(1)
+	return failure, KnownFailure
 }
 
 // appendFailure answers from a remembered failure.
@@ -211,6 +218,12 @@ func (f *Forwarder) appendStale(dst []byte, q wire.Query, key []byte, limit int,
 // AppendAnswer appends the answer to q, waiting for it no longer than
 // Settings.Timeout. It ends early, with a SERVFAIL, when ctx does.
 func (f *Forwarder) AppendAnswer(ctx context.Context, dst []byte, q wire.Query, limit int) []byte {
+	answer, _ := f.appendAwaited(ctx, dst, q, limit)
+	return answer
+}
+
+// appendAwaited is AppendAnswer, and tells where the answer comes from.
+func (f *Forwarder) appendAwaited(ctx context.Context, dst []byte, q wire.Query, limit int) ([]byte, Source) {
 	s := f.settings.Load()
 	key := q.AppendKey(make([]byte, 0, wire.MaxKey), 0)
 	route, _ := s.route(wire.KeyName(key))
@@ -225,7 +238,7 @@ func (f *Forwarder) AppendAnswer(ctx context.Context, dst []byte, q wire.Query, 
 		return f.appendResult(ctx, dst, q, fl, limit)
 	}
 	if leader {
-		f.leadInBackground(fl, q, key, route, s, func() {})
+		f.leadInBackground(valuesOf{f.background, ctx}, fl, q, key, route, s, func() {})
 	}
 	wait, cancel := context.WithTimeout(ctx, staleWait)
 	defer cancel()
@@ -234,10 +247,10 @@ func (f *Forwarder) AppendAnswer(ctx context.Context, dst []byte, q wire.Query, 
 	case <-wait.Done():
 	}
 	if r, ok := fl.landed(); ok && r.Kind() != wire.Failure {
-		return wire.AppendAnswer(dst, q, r, 0, limit)
+		return wire.AppendAnswer(dst, q, r, 0, limit), Upstream
 	}
 	if answer, ok := f.appendStale(dst, q, key, limit, time.Now()); ok {
-		return answer
+		return answer, Stale
 	}
 	return f.appendResult(ctx, dst, q, fl, limit)
 }
@@ -256,13 +269,17 @@ func (f *Forwarder) hasStale(key []byte, s *settings) bool {
 }
 
 // appendResult appends what a flight brings.
-func (f *Forwarder) appendResult(ctx context.Context, dst []byte, q wire.Query, fl *flight, limit int) []byte {
+func (f *Forwarder) appendResult(ctx context.Context, dst []byte, q wire.Query, fl *flight, limit int) ([]byte, Source) {
 	select {
 	case <-fl.done:
 	case <-ctx.Done():
-		return wire.AppendError(dst, q, wire.ServFail, wire.EDE{Code: wire.EDENotReady, Text: "shutting down", Set: true})
+		return wire.AppendError(dst, q, wire.ServFail, wire.EDE{Code: wire.EDENotReady, Text: "shutting down", Set: true}), Nobody
 	}
-	return wire.AppendAnswer(dst, q, fl.response, 0, limit)
+	from := Upstream
+	if fl.failed {
+		from = Nobody
+	}
+	return wire.AppendAnswer(dst, q, fl.response, 0, limit), from
 }
 
 // refresh starts a flight for q in the background, unless too many are under way.
@@ -278,15 +295,15 @@ func (f *Forwarder) refresh(q wire.Query, key []byte, route *Route) {
 		return
 	}
 	f.stats.refreshes.Add(1)
-	f.leadInBackground(fl, q, key, route, f.settings.Load(), func() { <-f.refreshes })
+	f.leadInBackground(f.background, fl, q, key, route, f.settings.Load(), func() { <-f.refreshes })
 }
 
 // leadInBackground leads a flight that the client does not wait for to the end,
 // with copies of what is the client's, and calls done then.
-func (f *Forwarder) leadInBackground(fl *flight, q wire.Query, key []byte, route *Route, s *settings, done func()) {
+func (f *Forwarder) leadInBackground(ctx context.Context, fl *flight, q wire.Query, key []byte, route *Route, s *settings, done func()) {
 	ownQuery, ownKey := q.Clone(), bytes.Clone(key)
 	f.running.Go(func() {
 		defer done()
-		f.lead(f.background, fl, ownQuery, ownKey, route, s)
+		f.lead(ctx, fl, ownQuery, ownKey, route, s)
 	})
 }
