@@ -129,7 +129,7 @@ func causeOf(err error) string {
 func sessionStatus(s *dot.Session, e *dot.Endpoint, now time.Time) *control.Session {
 	status := &control.Session{
 		Since: s.Since, Age: control.SecondsOf(now.Sub(s.Since)),
-		Version: tls.VersionName(s.Version), Suite: tls.CipherSuiteName(s.Suite), Group: s.Group.String(), ALPN: s.ALPN,
+		Version: tls.VersionName(s.Version), Suite: tls.CipherSuiteName(s.Suite), Group: dot.GroupName(s.Group), ALPN: s.ALPN,
 		Resumed: s.Resumed, Pin: control.PinNone,
 		NotAfter: s.NotAfter, DaysLeft: s.NotAfter.Sub(now).Hours() / 24,
 		IdleLimit: control.SecondsOf(s.Timeout), Queries: s.Queries,

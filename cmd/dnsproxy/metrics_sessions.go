@@ -57,7 +57,7 @@ func currentSessions(t *metrics.Text, all []upstream.ClientStats, now time.Time)
 	t.Family("dnsproxy_session_info", metrics.Gauge, "The session that takes queries, and what was agreed on.")
 	for i := range all {
 		if s := all[i].Dot.Session; s != nil {
-			t.Sample(1, labelsOf(&all[i], "version", tls.VersionName(s.Version), "suite", tls.CipherSuiteName(s.Suite), "group", s.Group.String())...)
+			t.Sample(1, labelsOf(&all[i], "version", tls.VersionName(s.Version), "suite", tls.CipherSuiteName(s.Suite), "group", dot.GroupName(s.Group))...)
 		}
 	}
 	t.Family("dnsproxy_session_age_seconds", metrics.Gauge, "Age of the session that takes queries.")

@@ -101,3 +101,13 @@ func TestStatusWithoutDaemon(t *testing.T) {
 		expectIn(t, errs, "dnsproxy "+command[0]+": no daemon listens at ", "systemctl start")
 	}
 }
+
+// Groups have the names that the configuration has for them, wherever they are told of.
+func TestGroupsHaveTheConfigurationsNames(t *testing.T) {
+	up := dottest.New(t)
+	o := operate(t, "[tls]\ngroups = [\"P-384\"]\n"+toUpstream("test", up))
+	o.ask("www.example.", dns.TypeA)
+	expectIn(t, o.types("status"), ", P-384; pin ")
+	expectIn(t, o.scrape(), `,group="P-384"} 1`)
+	expectIn(t, o.stderr.String(), " group=P-384 ")
+}

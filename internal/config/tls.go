@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"dnsproxy/internal/dot"
 )
 
 // named is a number of TLS under the name that the file has for it.
@@ -22,15 +24,14 @@ var suites = [...]named[uint16]{
 }
 
 // groups are the key exchanges that crypto/tls has for TLS 1.3.
-var groups = [...]named[tls.CurveID]{
-	{"X25519MLKEM768", tls.X25519MLKEM768},
-	{"SecP256r1MLKEM768", tls.SecP256r1MLKEM768},
-	{"SecP384r1MLKEM1024", tls.SecP384r1MLKEM1024},
-	{"X25519", tls.X25519},
-	{"P-256", tls.CurveP256},
-	{"P-384", tls.CurveP384},
-	{"P-521", tls.CurveP521},
-}
+var groups = func() (all []named[tls.CurveID]) {
+	for _, id := range []tls.CurveID{
+		tls.X25519MLKEM768, tls.SecP256r1MLKEM768, tls.SecP384r1MLKEM1024, tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521,
+	} {
+		all = append(all, named[tls.CurveID]{dot.GroupName(id), id})
+	}
+	return all
+}()
 
 // groupAliases are other programs' names: of OpenSSL, of IANA and of Go.
 var groupAliases = [...][2]string{
@@ -47,7 +48,7 @@ const (
 )
 
 func suiteNames() []string { return names(suites[:]) }
-func groupNames() []string { return names(groups[:]) }
+func groupNames() []string { return names(groups) }
 
 func names[T ~uint16](all []named[T]) []string {
 	out := make([]string, len(all))
@@ -115,7 +116,7 @@ func (r *report) tls(f *raw) TLS {
 	t := TLS{CAFile: f.caFile, RequirePQ: f.requirePQ}
 	known := len(r.faults)
 	t.Suites = byName(r, "tls.cipher_suites", f.suites, std.suites, suites[:], explainSuite)
-	t.Groups = byName(r, "tls.groups", f.groups, std.groups, groups[:], explainGroup)
+	t.Groups = byName(r, "tls.groups", f.groups, std.groups, groups, explainGroup)
 	r.absolute("tls.ca_file", f.caFile)
 	if len(r.faults) > known {
 		return t // what follows would only repeat it

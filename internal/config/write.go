@@ -63,7 +63,7 @@ func (c *Config) raw() raw {
 		sandbox:      string(c.Sandbox),
 		caFile:       c.TLS.CAFile,
 		suites:       namesOf(c.TLS.Suites, suites[:]),
-		groups:       namesOf(c.TLS.Groups, groups[:]),
+		groups:       namesOf(c.TLS.Groups, groups),
 		requirePQ:    c.TLS.RequirePQ,
 		cacheSize:    size(c.CacheSize),
 		minTTL:       seconds(c.Forwarder.MinTTL),

@@ -133,7 +133,7 @@ func (c *Client) openedLocked(s *session, now time.Time) {
 	info := c.e.describe(s)
 	c.stats.NotAfter = info.NotAfter
 	facts := [4]string{
-		tls.VersionName(info.Version), tls.CipherSuiteName(info.Suite), info.Group.String(), "none",
+		tls.VersionName(info.Version), tls.CipherSuiteName(info.Suite), GroupName(info.Group), "none",
 	}
 	if info.Pinned {
 		facts[3] = info.Pin.String()
@@ -158,7 +158,7 @@ func (c *Client) reportPinLocked(info Session) {
 		c.log.Warn("pin mismatch", "err", c.e.errNoPin(), "mode", "report")
 		return
 	}
-	c.log.Info("pin matches again", "pin", info.Pin.String())
+	c.log.Warn("pin matches again", "pin", info.Pin.String())
 }
 
 // downLocked logs that no session can be opened, once for each reason.
@@ -177,11 +177,12 @@ func (c *Client) downLocked(err error, now time.Time) {
 	}
 }
 
-// upLocked logs that the upstream answers again.
+// upLocked logs that the upstream answers again, at the level of what it ends: who looks for
+// warnings finds both.
 func (c *Client) upLocked(now time.Time) {
 	if c.journal.down != "" {
 		c.journal.down = ""
-		c.log.Info("upstream up", "after", now.Sub(c.journal.since).Round(time.Millisecond))
+		c.log.Warn("upstream up", "after", now.Sub(c.journal.since).Round(time.Millisecond))
 	}
 }
 

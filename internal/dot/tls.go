@@ -57,6 +57,21 @@ func offeredGroups(e *Endpoint) []tls.CurveID {
 	return slices.DeleteFunc(slices.Clone(groups), func(g tls.CurveID) bool { return !isPQ(g) })
 }
 
+// GroupName returns the name of a group that the configuration has for it; crypto/tls names
+// NIST's curves in a way of its own.
+func GroupName(g tls.CurveID) string {
+	switch g {
+	case tls.CurveP256:
+		return "P-256"
+	case tls.CurveP384:
+		return "P-384"
+	case tls.CurveP521:
+		return "P-521"
+	default:
+		return g.String()
+	}
+}
+
 // isPQ reports whether the group withstands a quantum computer.
 func isPQ(g tls.CurveID) bool {
 	return g == tls.X25519MLKEM768 || g == tls.SecP256r1MLKEM768 || g == tls.SecP384r1MLKEM1024

@@ -178,7 +178,7 @@ func (i *inspection) note(h dot.Handshake) {
 			Version: tls.VersionName(h.State.Version), Suite: tls.CipherSuiteName(h.State.CipherSuite), ALPN: h.State.NegotiatedProtocol,
 		}
 		if h.State.CurveID != 0 { // TLS 1.2 does without one, too
-			f.Session.Group, f.Session.PostQuantum = h.State.CurveID.String(), h.PostQuantum
+			f.Session.Group, f.Session.PostQuantum = dot.GroupName(h.State.CurveID), h.PostQuantum
 		}
 		f.Chain = chainOf(h.State, i.e.Pins)
 	case h.State.DidResume:

@@ -130,7 +130,7 @@ func (c *candidate) welcome(now instant) {
 	c.returned = now
 	c.heldUntil.Store(int64(now + c.penalty))
 	if c.reported.Swap(false) {
-		c.log.Info("upstream used again", "upstream", c.endpoint.Upstream, "address", c.endpoint.Addr,
+		c.log.Warn("upstream used again", "upstream", c.endpoint.Upstream, "address", c.endpoint.Addr,
 			"after", (now - since).Round(time.Millisecond))
 	}
 }

@@ -171,7 +171,7 @@ func (g *Group) mayScout(class class, now instant) bool {
 func (g *Group) answered(now instant) {
 	if g.failing.Load() && g.failing.Swap(false) {
 		g.backAt.Store(int64(now))
-		g.pool.log.Info("upstreams answer again")
+		g.pool.log.Warn("upstreams answer again")
 	}
 }
 
