@@ -30,6 +30,7 @@ const imports = `
 internal/histogram:
 internal/control:
 internal/metrics: internal/histogram
+internal/doctor: internal/control golang.org/x/sys/unix
 internal/spki:
 internal/wire:
 internal/journal: golang.org/x/sys/unix
@@ -47,7 +48,7 @@ internal/probe: internal/dot internal/spki internal/wire github.com/miekg/dns
 internal/dottest: internal/dot internal/spki github.com/miekg/dns
 
 internal/config: internal/dot internal/forwarder internal/frontend internal/sandbox internal/spki internal/upstream github.com/BurntSushi/toml
-cmd/dnsproxy: internal/cache internal/config internal/control internal/dot internal/forwarder internal/frontend internal/histogram internal/journal internal/metrics internal/probe internal/sandbox internal/spki internal/systemd internal/upstream internal/wire github.com/miekg/dns golang.org/x/sys/unix
+cmd/dnsproxy: internal/cache internal/config internal/control internal/doctor internal/dot internal/forwarder internal/frontend internal/histogram internal/journal internal/metrics internal/probe internal/sandbox internal/spki internal/systemd internal/upstream internal/wire github.com/miekg/dns golang.org/x/sys/unix
 
 packaging/bench/load: golang.org/x/sys/unix
 packaging/bench/upstream:

@@ -35,6 +35,7 @@ func commands() []command {
 		{"flush", "have the daemon forget cached answers", flushCommand},
 		{"explain", "have the daemon resolve a name, and tell how it did", explainCommand},
 		{"probe", "show what an upstream presents, with its pins", probeCommand},
+		{"doctor", "find what keeps this host from using dnsproxy", doctorCommand},
 		{"demo", "try it: the same daemon beside an upstream of its own", demo},
 		{"version", "print the version", printVersion},
 	}

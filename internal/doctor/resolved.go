@@ -1,0 +1,144 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// resolvedServers is where systemd-resolved writes the servers that it knows, global ones and links', for programs
+// that want to ask them without it.
+const resolvedServers = "/run/systemd/resolve/resolv.conf"
+
+// resolvedConf is what resolved.conf(5) and its drop-ins say, as far as it concerns us.
+type resolvedConf struct {
+	dns     []string // addresses, with what stands behind them
+	domains []string
+	tls     string
+}
+
+func (t tree) resolvedConf() (r resolvedConf) {
+	for _, path := range t.dropIns("/etc/systemd/resolved.conf", "/usr/lib/systemd/resolved.conf.d", "/run/systemd/resolved.conf.d", "/etc/systemd/resolved.conf.d") {
+		if text, err := t.read(path); err == nil {
+			r.add(text)
+		}
+	}
+	return r
+}
+
+// add reads one file. An empty list drops what came before, others join it.
+func (r *resolvedConf) add(text string) {
+	inside := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			inside = line == "[Resolve]"
+		}
+		key, value, ok := strings.Cut(line, "=")
+		if !inside || !ok || strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") {
+			continue
+		}
+		join := func(to *[]string) {
+			if *to = append(*to, strings.Fields(value)...); strings.TrimSpace(value) == "" {
+				*to = nil
+			}
+		}
+		switch strings.TrimSpace(key) {
+		case "DNS":
+			join(&r.dns)
+		case "Domains":
+			join(&r.domains)
+		case "DNSOverTLS":
+			r.tls = strings.TrimSpace(value)
+		}
+	}
+}
+
+// parseServer reads an entry of DNS=: ADDRESS[:PORT][%interface][#server name], with brackets around an IPv6 address
+// that has a port.
+func parseServer(s string) (netip.AddrPort, bool) {
+	s, _, _ = strings.Cut(s, "#")
+	s, _, _ = strings.Cut(s, "%")
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(a, domain), true
+	}
+	a, err := netip.ParseAddrPort(s)
+	return a, err == nil
+}
+
+func (x *examination) resolvedRuns() bool {
+	return x.Units["systemd-resolved.service"].Active == "active" || len(x.Units) == 0 && x.files.exists(resolvedServers)
+}
+
+// resolvedGlobal returns the entries of DNS= that are dnsproxy, and those that are not.
+func (x *examination) resolvedGlobal() (ours, others []string) {
+	for _, s := range x.files.resolvedConf().dns {
+		a, ok := parseServer(s)
+		if ok && slices.Contains(x.served(), a) || ok && a.Port() == domain && x.isServed(a.Addr()) {
+			ours = append(ours, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return ours, others
+}
+
+// resolvedAsksUs reports whether systemd-resolved asks dnsproxy, and has no reason to ask anybody else.
+func (x *examination) resolvedAsksUs() bool {
+	s, _, _ := x.resolvedState()
+	return s == OK
+}
+
+// namesOthers reports whether resolv.conf names servers that are neither dnsproxy nor systemd-resolved.
+func (x *examination) namesOthers() bool {
+	return slices.ContainsFunc(x.resolv.servers, func(a netip.Addr) bool { return !isResolved(a) && !x.isServed(a) })
+}
+
+func (x *examination) resolvedFix() string {
+	for _, w := range writers() {
+		if w.name == "systemd-resolved" {
+			return strings.ReplaceAll(w.fix, "%s", x.address())
+		}
+	}
+	return ""
+}
+
+// resolvedState tells whom systemd-resolved asks.
+func (x *examination) resolvedState() (s Severity, finding, fix string) {
+	conf := x.files.resolvedConf()
+	ours, others := x.resolvedGlobal()
+	text, _ := x.files.read(resolvedServers)
+	known := parseResolv(text).servers
+	known = slices.DeleteFunc(known, func(a netip.Addr) bool { return x.isServed(a) })
+	itself := func(s string) string { return s }
+	switch {
+	case len(ours) == 0 && len(others)+len(known) == 0:
+		return Problem, "systemd-resolved is not told to ask dnsproxy", x.resolvedFix()
+	case len(ours) == 0 && len(others) > 0:
+		return Problem, fmt.Sprintf("systemd-resolved asks %s, not dnsproxy", list(others, itself)), x.resolvedFix()
+	case len(ours) == 0:
+		return Problem, fmt.Sprintf("systemd-resolved asks %s, not dnsproxy", list(known, netip.Addr.String)), x.resolvedFix()
+	case strings.EqualFold(conf.tls, "yes") || strings.EqualFold(conf.tls, "true") || conf.tls == "1" || strings.EqualFold(conf.tls, "on"):
+		return Problem, "systemd-resolved wants DNS over TLS from dnsproxy, which speaks it to its upstreams only", "DNSOverTLS=no in /etc/systemd/resolved.conf.d/dnsproxy.conf; then \"systemctl restart systemd-resolved\""
+	case len(others) > 0:
+		return Problem, fmt.Sprintf("systemd-resolved asks %s besides dnsproxy", list(others, itself)), "drop them from DNS= in /etc/systemd/resolved.conf.d; then \"systemctl restart systemd-resolved\""
+	case slices.Contains(conf.domains, "~."):
+		return OK, "systemd-resolved asks dnsproxy alone, but for links that have Domains=~. (resolvectl tells)", ""
+	case len(known) > 0:
+		return Problem, fmt.Sprintf("systemd-resolved asks dnsproxy, and %s of its links as well", list(known, netip.Addr.String)), "Domains=~. beside DNS= in /etc/systemd/resolved.conf.d/dnsproxy.conf; then \"systemctl restart systemd-resolved\""
+	default:
+		return Warning, "systemd-resolved asks dnsproxy alone until a link brings servers of its own", "Domains=~. beside DNS= in /etc/systemd/resolved.conf.d/dnsproxy.conf; then \"systemctl restart systemd-resolved\""
+	}
+}
+
+// resolvedStub tells of systemd-resolved where the host's lookups go through it.
+func (x *examination) resolvedStub() {
+	switch named := slices.ContainsFunc(x.resolv.servers, isResolved); {
+	case named && !x.resolvedRuns():
+		x.say(checkResolved, Problem, resolvPath+" names systemd-resolved, which does not run", `"systemctl enable --now systemd-resolved", or "rm /etc/resolv.conf" and write "nameserver `+x.address()+`" there`)
+	case x.usesResolved():
+		s, finding, fix := x.resolvedState()
+		x.say(checkResolved, s, finding, fix)
+	}
+}
