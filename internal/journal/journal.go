@@ -8,6 +8,7 @@ package journal
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,7 +16,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -146,24 +146,63 @@ type Text struct {
 	out *output
 }
 
+// output is a writer that nobody waits for long: a pipe may be full, and who should read it
+// asleep.
 type output struct {
-	mu sync.Mutex // one line at a time
-	w  io.Writer
+	w    io.Writer
+	turn chan struct{} // holds a token while a line is being written
+	lost atomic.Int64  // lines that were not written since one was
 }
 
 // NewText returns a handler that writes lines of time, level, message and attributes to w.
 func NewText(w io.Writer, level slog.Leveler) *Text {
-	return &Text{&handler{level: level}, &output{w: w}}
+	return &Text{&handler{level: level}, &output{w: w, turn: make(chan struct{}, 1)}}
 }
 
 // Handle writes a line.
 func (t *Text) Handle(_ context.Context, r slog.Record) error {
-	line := fmt.Sprintf("%s %-5s %s\n", r.Time.Format(time.RFC3339), r.Level, t.flatten(r).text.String())
-	t.out.mu.Lock()
-	defer t.out.mu.Unlock()
-	_, err := io.WriteString(t.out.w, line)
-	return err
+	err := t.out.write(t.line(r))
+	if err != nil {
+		return err
+	}
+	if lost := t.out.lost.Swap(0); lost > 0 {
+		note := slog.NewRecord(time.Now(), slog.LevelWarn, "lines were not written", 0)
+		note.Add("lost", lost)
+		return t.out.write((&Text{handler: &handler{}}).line(note))
+	}
+	return nil
 }
+
+func (t *Text) line(r slog.Record) string {
+	return fmt.Sprintf("%s %-5s %s\n", r.Time.Format(time.RFC3339), r.Level, t.flatten(r).text.String())
+}
+
+// write writes a line, or counts it as lost if the one before it is still under way. A line
+// that has begun is written to its end, however long that takes.
+func (o *output) write(line string) error {
+	wait := time.NewTimer(patienceAfter(o.lost.Load()))
+	defer wait.Stop()
+	select {
+	case o.turn <- struct{}{}:
+	case <-wait.C:
+		o.lost.Add(1)
+		return errStalled
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(o.w, line)
+		<-o.turn
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-wait.C:
+		return nil
+	}
+}
+
+var errStalled = errors.New("the line before it is still being written")
 
 // WithAttrs returns a handler that adds attrs to each record.
 func (t *Text) WithAttrs(attrs []slog.Attr) slog.Handler { return &Text{t.with(attrs), t.out} }
@@ -184,17 +223,18 @@ type socket struct {
 	lost atomic.Int64 // entries that the journal did not take since it last took one
 }
 
-// patience is how long an entry waits for a journal whose queue is full. Who logs may be
-// answering a client: a journal that has stalled costs entries, not answers.
-const patience = 100 * time.Millisecond
+// patienceAfter is how long to wait for a reader that has stalled, if so much was lost already. Who
+// logs may be answering a client: such a reader costs entries, not answers.
+func patienceAfter(lost int64) time.Duration {
+	if lost > 0 {
+		return time.Millisecond // it has been waited for
+	}
+	return 100 * time.Millisecond
+}
 
 // write sends an entry, or counts it as lost.
 func (s *socket) write(entry []byte) error {
-	wait := patience
-	if s.lost.Load() > 0 {
-		wait = patience / 100 // it has been waited for
-	}
-	s.conn.SetWriteDeadline(time.Now().Add(wait))
+	s.conn.SetWriteDeadline(time.Now().Add(patienceAfter(s.lost.Load())))
 	_, err := s.conn.Write(entry)
 	if err != nil {
 		s.lost.Add(1)

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,6 +165,46 @@ func TestStalledJournalCostsEntriesNotTime(t *testing.T) {
 		if got := next()["MESSAGE"]; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// A pipe that nobody reads must not stall who logs either. A container's standard error is one.
+func TestUnreadPipeCostsLinesNotTime(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := syscall.SetNonblock(int(w.Fd()), false); err != nil { // as standard error is
+		t.Fatal(err)
+	}
+	h := journal.NewText(w, slog.LevelInfo)
+	log := slog.New(h)
+	filler := strings.Repeat("x", 4000)
+	begun := time.Now()
+	for full := false; !full; {
+		full = h.Handle(t.Context(), slog.NewRecord(time.Now(), slog.LevelInfo, filler, 0)) != nil
+	}
+	for range 20 {
+		log.Info("lost")
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	read := make(chan string, 2)
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			if line := lines.Text(); !strings.Contains(line, filler) {
+				read <- line
+			}
+		}
+	}()
+	for h.Handle(t.Context(), slog.NewRecord(time.Now(), slog.LevelInfo, "after", 0)) != nil {
+	}
+	w.Close()
+	if first, second := <-read, <-read; !strings.Contains(first, "INFO  after") || !regexp.MustCompile(`WARN  lines were not written: lost=2[1-9]`).MatchString(second) {
+		t.Errorf("got %q and %q", first, second)
 	}
 }
 
