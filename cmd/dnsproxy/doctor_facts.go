@@ -99,10 +99,10 @@ func patient(file, socket, root string) doctor.Daemon {
 	}
 	cfg, err := config.Load(d.File)
 	if err != nil {
-		d.Fault = err
+		d.Fault, d.Listen = err, config.DefaultListen()
 		return d
 	}
-	d.Config = facts(cfg)
+	d.Config, d.Listen = facts(cfg), cfg.Listen
 	if cfg.Forwarder.SpecialNames && filepath.Clean(root) == "/" {
 		d.Lookup = lookUpLocalhost
 	}
@@ -110,7 +110,7 @@ func patient(file, socket, root string) doctor.Daemon {
 }
 
 func facts(cfg *config.Config) *doctor.Config {
-	c := &doctor.Config{Warnings: cfg.Warnings, Listen: cfg.Listen, Allow: cfg.Frontend.Allow, Sandbox: string(cfg.Sandbox)}
+	c := &doctor.Config{Warnings: cfg.Warnings, Allow: cfg.Frontend.Allow, Sandbox: string(cfg.Sandbox)}
 	for _, u := range cfg.Upstreams {
 		for _, e := range u.Endpoints {
 			c.Upstreams = append(c.Upstreams, doctor.Upstream{Name: u.Name, Addr: e.Addr})

@@ -16,19 +16,9 @@ const soon = 14 * 24 * time.Hour
 
 // configuration tells of the file.
 func (x *examination) configuration() {
-	checkIt := fmt.Sprintf(`"dnsproxy check --config=%s --quiet" tells all of it`, x.File)
+	checkIt := fmt.Sprintf(`correct it; "dnsproxy check --config=%s --quiet" tells whether it is good`, x.File)
 	if x.Config == nil {
-		if errors.Is(x.Fault, fs.ErrPermission) {
-			x.say(checkConfiguration, Note, x.Fault.Error(), `run "dnsproxy doctor" as root`)
-		} else if errors.Is(x.Fault, fs.ErrNotExist) {
-			x.say(checkConfiguration, Problem, x.Fault.Error(), "cp /usr/share/doc/dnsproxy/examples/dnsproxy.toml "+x.File)
-		} else if x.Fault != nil {
-			first, more, _ := strings.Cut(x.Fault.Error(), "\n")
-			if n := strings.Count(more, "\n") + 1; more != "" {
-				first += fmt.Sprintf(" (and %d more lines)", n)
-			}
-			x.say(checkConfiguration, Problem, first, checkIt)
-		}
+		x.fault(checkIt)
 		return
 	}
 	for _, w := range x.Config.Warnings {
@@ -41,8 +31,8 @@ func (x *examination) configuration() {
 	c := &x.Status.Config
 	switch {
 	case c.LastError != "":
-		x.say(checkConfiguration, Problem, fmt.Sprintf("the reload of %s failed, so what was loaded on %s is in force: %s", c.FailedAt.Format(time.DateTime), c.Loaded.Format(time.DateTime), c.LastError),
-			`correct it ("dnsproxy check --quiet"), then "systemctl reload dnsproxy"`)
+		x.say(checkConfiguration, Problem, fmt.Sprintf("the reload on %s failed, so what was loaded on %s is in force: %s", c.FailedAt.Format(time.DateTime), c.Loaded.Format(time.DateTime), c.LastError),
+			`"systemctl reload dnsproxy", as the file is good by itself; "systemctl restart dnsproxy" if that is asked for`)
 	case c.File != x.File:
 		x.say(checkConfiguration, Note, fmt.Sprintf("%s is good, but the daemon runs with %s", x.File, c.File), "dnsproxy doctor --config="+c.File)
 	case x.Modified.After(c.Loaded):
@@ -52,9 +42,24 @@ func (x *examination) configuration() {
 	}
 }
 
+// fault tells why the file cannot be loaded.
+func (x *examination) fault(checkIt string) {
+	switch {
+	case x.Fault == nil:
+	case errors.Is(x.Fault, fs.ErrPermission):
+		x.say(checkConfiguration, Note, x.Fault.Error(), `run "dnsproxy doctor" as root`)
+	case errors.Is(x.Fault, fs.ErrNotExist):
+		x.say(checkConfiguration, Problem, x.Fault.Error(), "cp /usr/share/doc/dnsproxy/examples/dnsproxy.toml "+x.File)
+	default:
+		for line := range strings.Lines(x.Fault.Error()) {
+			x.say(checkConfiguration, Problem, line, checkIt)
+		}
+	}
+}
+
 // daemon tells whether it answers.
 func (x *examination) daemon() {
-	service := x.Units.ours(serviceUnit)
+	service := x.Units[serviceUnit]
 	switch {
 	case x.Status != nil:
 		x.ok(checkDaemon, fmt.Sprintf("version %s, up for %s, serves %s", x.Status.Version, x.Status.Uptime.Duration().Round(time.Second), strings.Join(x.Status.Serving, ", ")))
@@ -96,7 +101,7 @@ func (x *examination) sandbox() {
 
 // upstreams tells which cannot be used.
 func (x *examination) upstreams() {
-	if x.Status == nil {
+	if x.Status == nil || len(x.Status.Upstreams) == 0 {
 		return
 	}
 	broken := func(a control.Address) bool { return a.Error != "" && a.Session == nil }
@@ -117,7 +122,7 @@ func (x *examination) upstreams() {
 			good++
 		}
 	}
-	if good == len(all) && good > 0 {
+	if good == len(all) {
 		x.ok(checkUpstreams, fmt.Sprintf("no fault is known of the %d addresses", good))
 	}
 }

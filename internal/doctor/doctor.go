@@ -49,10 +49,11 @@ type Interface struct {
 
 // Daemon is what is known of dnsproxy itself.
 type Daemon struct {
-	File     string    // the configuration's path
-	Modified time.Time // of File; zero if unknown
-	Config   *Config   // nil if it cannot be loaded
-	Fault    error     // why
+	File     string           // the configuration's path
+	Modified time.Time        // of File; zero if unknown
+	Config   *Config          // nil if it cannot be loaded
+	Fault    error            // why
+	Listen   []netip.AddrPort // what it says of where to serve, or the default
 
 	Socket string          // the control socket's path
 	Status *control.Status // nil if no daemon answered
@@ -76,7 +77,6 @@ const (
 // Config is what the checks ask of a configuration.
 type Config struct {
 	Warnings  []string
-	Listen    []netip.AddrPort
 	Allow     []netip.Prefix
 	Upstreams []Upstream
 	Sandbox   string // "required", "best-effort" or "off"
@@ -160,10 +160,10 @@ func (x *examination) served() (addrs []netip.AddrPort) {
 				addrs = append(addrs, a)
 			}
 		}
-	case x.Units.ours(socketUnit).loaded():
-		addrs = x.Units.ours(socketUnit).Listen
-	case x.Config != nil:
-		addrs = x.Config.Listen
+	case x.Units[socketUnit].loaded():
+		addrs = slices.Clone(x.Units[socketUnit].Listen)
+	default:
+		addrs = slices.Clone(x.Listen)
 	}
 	slices.SortFunc(addrs, netip.AddrPort.Compare)
 	return slices.Compact(addrs)

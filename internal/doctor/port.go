@@ -24,6 +24,9 @@ func (x *examination) port() {
 		}
 	}
 	claims := x.claims()
+	if len(claims) == 0 {
+		x.say(checkPort, Note, "nobody listens there", "")
+	}
 	x.listening(claims)
 	x.missing(claims)
 }
@@ -62,7 +65,7 @@ func (x *examination) holder(l *listener) (name string, ours bool) {
 		return "dnsproxy itself", true
 	case len(l.holders) > 0:
 		return list(l.holders, func(p process) string { return fmt.Sprintf("%s (process %d)", p.name, p.pid) }), false
-	case due && (x.Status != nil || x.Units.ours(socketUnit).Active == "active"):
+	case due && (x.Status != nil || x.Units[socketUnit].Active == "active"):
 		return socketUnit + ", as far as this user may see", true
 	default:
 		return fmt.Sprintf("a process of user %d that this user may not see", l.uid), false

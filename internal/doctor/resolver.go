@@ -115,7 +115,7 @@ func (x *examination) usesResolved() bool {
 
 // lookup asks the first nameserver, if it is dnsproxy.
 func (x *examination) lookup() {
-	running := x.Status != nil || x.Units.ours(serviceUnit).Active == "active"
+	running := x.Status != nil || x.Units[serviceUnit].Active == "active"
 	if x.Lookup == nil || !running || len(x.resolv.servers) == 0 || !x.isServed(x.resolv.servers[0]) {
 		return // asking would start it, or reach somebody else
 	}

@@ -35,8 +35,6 @@ type Unit struct {
 
 func (u Unit) loaded() bool { return u.Load == "loaded" }
 
-func (u Units) ours(name string) Unit { return u[name] }
-
 // ParseUnits reads what "systemctl show" prints: a paragraph of KEY=VALUE for each unit. Listen= comes once for
 // each address, with the kind of socket behind it, and it is long since systemd 240; before, all were on one line.
 func ParseUnits(text string) Units {
@@ -78,7 +76,7 @@ func ParseUnits(text string) Units {
 
 // units tells whether systemd runs dnsproxy, and would after the next start of the machine.
 func (x *examination) units() {
-	socket, service := x.Units.ours(socketUnit), x.Units.ours(serviceUnit)
+	socket, service := x.Units[socketUnit], x.Units[serviceUnit]
 	switch {
 	case len(x.Units) == 0:
 		x.say(checkUnits, Note, "not seen: systemd does not run here, or does not answer", "")
