@@ -107,7 +107,7 @@ default_file_is_good() {
 
 units_verify() {
 	local said
-	said=$(inside systemd-analyze verify --man=no dnsproxy.socket dnsproxy.service 2>&1)
+	said=$(inside systemd-analyze verify --man=no dnsproxy.socket dnsproxy-control.socket dnsproxy-metrics.socket dnsproxy.service 2>&1)
 	[ -z "$said" ] || fail "$said"
 }
 
@@ -358,8 +358,8 @@ removed() {
 	! inside pgrep -x dnsproxy || fail 'it still runs'
 	[ -z "$(inside ss -Hlntu 'sport = 53')" ] || fail 'port 53 is still held'
 	[ "$(property LoadState dnsproxy.socket)" = not-found ]
+	! inside test -e /run/dnsproxy/control || fail 'the control socket is left'
 	inside test -e /etc/dnsproxy/dnsproxy.toml
-	! inside getent passwd dnsproxy || fail 'the user is left'
 }
 
 purged() {
@@ -368,6 +368,7 @@ purged() {
 	left=$(inside find / -xdev '(' -path /srv -o -path /tmp -o -path /proc -o -path /var/lib/apt ')' -prune -o -name '*dnsproxy*' -print)
 	[ -z "$left" ] || fail "left: $left"
 	! inside getent passwd dnsproxy || fail 'the user is left'
+	! inside getent group dnsproxy || fail 'the group is left'
 	! inside systemctl list-units --all --no-legend 'dnsproxy*' | grep . || fail 'units are left'
 	# It was not ours to point resolv.conf there, nor is it to take that back.
 	inside cmp /etc/resolv.conf /etc/resolv.conf.ours
@@ -394,7 +395,7 @@ replaces_the_unrelated() {
 	left=$(inside find /etc '(' -name 'dnsproxy.conf' -o -path '*/default/dnsproxy' -o -path '*/init.d/dnsproxy' -o -path '*/rc?.d/*dnsproxy' ')')
 	[ -z "$left" ] || fail "left: $left"
 	inside test -e /etc/dnsproxy.conf.dpkg-bak # what the administrator wrote is not thrown away
-	! inside getent passwd dnsproxy || fail 'its user is left'
+	! inside getent passwd dnsproxy | has ':/nonexistent:' || fail 'its user is left'
 	inside test -e /usr/lib/systemd/system/dnsproxy.service
 	enables
 	expect 192.0.2.53 host.test
@@ -454,6 +455,7 @@ life_checks() {
 	check 'the journal has readable lines, and fields' journal_reads_well
 	check 'systemctl status has a status line' status_line_is_there
 	check 'no thread has root, a capability or a way to one' process_has_no_rights
+	operator_checks
 	check 'systemctl reload returns when the new file is in force' reload_takes_effect_at_once
 	check 'a reload under load loses nothing' reload_loses_nothing
 	check 'a bad file fails the reload, by file and line, and changes nothing' bad_file_fails_reload
@@ -476,7 +478,7 @@ all_checks() {
 	check 'resolves when the network comes' network_comes
 	check 'a host with IPv4 alone' ipv4_alone
 	check 'a host with IPv6 alone' ipv6_alone
-	check 'removed: stopped, and no unit, socket or user left' removed
+	check 'removed: stopped, and no unit or socket left' removed
 	check 'purged: nothing left' purged
 	check 'installs again, and is purged again' installed_again
 	check "replaces Debian's unrelated dnsproxy 1.17" replaces_the_unrelated
@@ -489,6 +491,6 @@ unit_checks() {
 	check 'installs' installs
 	check 'the installation starts and enables nothing' starts_nothing
 	life_checks
-	check 'removed: stopped, and no unit, socket or user left' removed
+	check 'removed: stopped, and no unit or socket left' removed
 	check 'purged: nothing left' purged
 }
