@@ -17,7 +17,6 @@ const (
 	Cached                     // an entry within its lifetime
 	Stale                      // an entry past it
 	KnownFailure               // a remembered failure
-	NotCached                  // there is no entry, and recursion is not desired
 	Upstream                   // asked for now
 	Nobody                     // asked for now, in vain
 )
@@ -26,7 +25,7 @@ const (
 type Explanation struct {
 	Domain    string    // of the route; "" is the root
 	Exchanger Exchanger // the route's
-	Entry     *Stored   // what the cache had when the query came; nil: nothing, or it did not matter
+	Entry     *Stored   // what the cache had when the query came; nil: nothing, or it was not looked at
 	Failure   *Stored   // the failure that was remembered then
 	Source    Source
 	Answer    []byte // the message
@@ -43,26 +42,42 @@ type Stored struct {
 // Fresh reports whether it is within its lifetime.
 func (s *Stored) Fresh() bool { return s.Age >= 0 && s.Age < s.Lifetime }
 
-// Explain answers q as a client's, in at most limit octets, and tells how. What ctx carries reaches the Exchanger, unless
+// Explain answers q, which desires recursion, as a client's in at most limit octets, and tells how. What ctx carries reaches the Exchanger, unless
 // the same question is already on its way.
 func (f *Forwarder) Explain(ctx context.Context, q wire.Query, limit int) Explanation {
 	s := f.settings.Load()
 	key := q.AppendKey(make([]byte, 0, wire.MaxKey), 0)
 	name := wire.KeyName(key)
-	route, _ := s.route(name)
+	route, depth := s.route(name)
 	e := Explanation{Domain: route.Domain, Exchanger: route.Exchanger}
+	if s.SpecialNames {
+		if answer, ok := appendSpecial(nil, q, name, depth); ok {
+			e.Answer, e.Source = answer, Local
+			return e
+		}
+	}
 	now := time.Now()
 	wire.SetKeyScope(key, route.Scope)
 	e.Entry = f.stored(key, now)
 	wire.SetKeyFailure(key, true)
-	e.Failure = f.stored(key, now)
-	if e.Failure != nil && !e.Failure.Fresh() {
+	if e.Failure = f.stored(key, now); e.Failure != nil && !e.Failure.Fresh() {
 		e.Failure = nil // forgotten
 	}
-	if e.Answer, e.Source = f.appendKnown(nil, q, limit, now); e.Source == Unknown {
-		e.Answer, e.Source = f.appendAwaited(ctx, nil, q, limit)
-	}
+	wire.SetKeyFailure(key, false)
+	e.Answer, e.Source = f.answer(ctx, q, key, route, limit, now)
 	return e
+}
+
+// answer is what [Forwarder.AppendCached] and, if need be, [Forwarder.AppendAnswer] do, and tells which part of them
+// it was. q desires recursion.
+func (f *Forwarder) answer(ctx context.Context, q wire.Query, key []byte, route *Route, limit int, now time.Time) ([]byte, Source) {
+	if answer, ok := f.appendFresh(nil, q, key, route, limit, now); ok {
+		return answer, Cached
+	}
+	if answer, from := f.appendKnownFailure(nil, q, key, route, limit, now); from != Unknown {
+		return answer, from
+	}
+	return f.appendAwaited(ctx, nil, q, limit)
 }
 
 // stored returns what the cache has under key.

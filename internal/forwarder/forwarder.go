@@ -102,12 +102,6 @@ func (f *Forwarder) Close() {
 // local, cached, or stale while no upstream can be reached. now is the time of the query. It
 // allocates nothing unless it starts a refresh.
 func (f *Forwarder) AppendCached(dst []byte, q wire.Query, limit int, now time.Time) (answer []byte, ok bool) {
-	answer, from := f.appendKnown(dst, q, limit, now)
-	return answer, from != Unknown
-}
-
-// appendKnown is AppendCached, and tells where the answer comes from.
-func (f *Forwarder) appendKnown(dst []byte, q wire.Query, limit int, now time.Time) ([]byte, Source) {
 	s := f.settings.Load()
 	var buf [wire.MaxKey]byte
 	key := q.AppendKey(buf[:0], 0)
@@ -116,19 +110,20 @@ func (f *Forwarder) appendKnown(dst []byte, q wire.Query, limit int, now time.Ti
 	if s.SpecialNames {
 		if answer, ok := appendSpecial(dst, q, name, depth); ok {
 			f.stats.local.Add(1)
-			return answer, Local
+			return answer, true
 		}
 	}
 	wire.SetKeyScope(key, route.Scope)
 	if answer, ok := f.appendFresh(dst, q, key, route, limit, now); ok {
 		f.stats.hits.Add(1)
-		return answer, Cached
+		return answer, true
 	}
 	if !q.RD() {
 		// Without RD the client asks for what is known here (RFC 1035, section 4.1.1).
-		return wire.AppendError(dst, q, wire.Refused, errNotCached), NotCached
+		return wire.AppendError(dst, q, wire.Refused, errNotCached), true
 	}
-	return f.appendKnownFailure(dst, q, key, route, limit, now)
+	answer, from := f.appendKnownFailure(dst, q, key, route, limit, now)
+	return answer, from != Unknown
 }
 
 var errNotCached = wire.EDE{Code: wire.EDENotAuth, Text: "not cached, and recursion is not desired", Set: true}
