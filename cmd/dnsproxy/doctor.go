@@ -40,7 +40,8 @@ func doctorCommand(args []string, stdout, stderr io.Writer) error {
 	if err := o.parse(args, stderr); err != nil {
 		return err
 	}
-	findings := doctor.Examine(hostAt(*root), patient(*file, *socket, *root))
+	host := hostAt(*root)
+	findings := doctor.Examine(host, patient(*file, *socket, *root, host.Units))
 	if *asJSON {
 		if err := writeJSON(stdout, findings); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dnsproxy/internal/config"
+	"dnsproxy/internal/control"
 	"dnsproxy/internal/doctor"
 )
 
@@ -73,7 +74,7 @@ func units() doctor.Units {
 }
 
 // patient gathers what is known of dnsproxy itself. Without a file, the daemon's is meant.
-func patient(file, socket, root string) doctor.Daemon {
+func patient(file, socket, root string, units doctor.Units) doctor.Daemon {
 	d := doctor.Daemon{Socket: socket}
 	switch err := unix.Access(socket, unix.W_OK); {
 	case errors.Is(err, unix.ENOENT):
@@ -81,11 +82,7 @@ func patient(file, socket, root string) doctor.Daemon {
 	case errors.Is(err, unix.EACCES):
 		d.Reach = doctor.Forbidden
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), daemonPatience)
-	defer cancel()
-	if d.Status, d.Silent = askStatus(ctx, socket); d.Silent != nil {
-		d.Status = nil
-	}
+	d.Status, d.Silent = statusOf(socket, units)
 	switch {
 	case file != "":
 		d.File = file
@@ -107,6 +104,23 @@ func patient(file, socket, root string) doctor.Daemon {
 		d.Lookup = lookUpLocalhost
 	}
 	return d
+}
+
+// statusOf asks the daemon, unless that would start it: its socket is systemd's.
+func statusOf(socket string, units doctor.Units) (*control.Status, error) {
+	if state := units["dnsproxy.service"].Active; socket == control.Path && (state == "inactive" || state == "failed") {
+		return nil, errors.New("the daemon does not run; \"systemctl start dnsproxy\"")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), daemonPatience)
+	defer cancel()
+	s, err := askStatus(ctx, socket)
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("the daemon at %s does not answer within %v; \"systemctl status dnsproxy\" may tell why", socket, daemonPatience)
+	case err != nil:
+		return nil, err
+	}
+	return s, nil
 }
 
 func facts(cfg *config.Config) *doctor.Config {

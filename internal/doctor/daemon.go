@@ -69,7 +69,7 @@ func (x *examination) daemon() {
 	case x.Reach == Absent && service.Active == "active":
 		x.say(checkDaemon, Warning, "it runs, but nobody may ask it: there is no "+x.Socket, `"systemctl enable --now dnsproxy-control.socket", then "systemctl restart dnsproxy"`)
 	case service.Active == "inactive":
-		x.say(checkDaemon, Note, "it does not run yet, so what it would say of itself is not seen", `"systemctl start dnsproxy"`)
+		x.say(checkDaemon, Note, "it does not run, so what it would say of itself is not seen", `"systemctl start dnsproxy"`)
 	default:
 		finding, fix, _ := strings.Cut(x.Silent.Error(), "; ")
 		x.say(checkDaemon, Problem, finding, fix)

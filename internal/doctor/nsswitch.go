@@ -37,12 +37,13 @@ func (x *examination) nameSwitch() {
 	}
 	services := parseHosts(text)
 	line := "hosts: " + strings.Join(services, " ")
+	asked, _, _ := x.resolvedState()
 	switch {
-	case x.switchResolves() && x.resolvedAsksUs() && !x.namesOthers():
+	case x.switchResolves() && asked == OK:
 		x.ok(checkSwitch, fmt.Sprintf("%s has %q: names go to systemd-resolved, which asks dnsproxy", nsswitchPath, line))
 	case x.switchResolves():
-		x.say(checkSwitch, Problem, fmt.Sprintf("%s has %q: names go to systemd-resolved, whatever %s says", nsswitchPath, line, resolvPath),
-			fmt.Sprintf(`take "resolve" and the [...] behind it from the hosts line, or have systemd-resolved ask dnsproxy: %s`, x.resolvedFix()))
+		x.say(checkSwitch, asked, fmt.Sprintf("%s has %q: names go to systemd-resolved, whatever %s says", nsswitchPath, line, resolvPath),
+			`take "resolve" and the [...] behind it from the hosts line, or have systemd-resolved ask dnsproxy alone (see above)`)
 	case len(services) > 0 && !slices.Contains(services, "dns") && !slices.Contains(services, "resolve"):
 		x.say(checkSwitch, Problem, fmt.Sprintf("%s has %q: no nameserver is asked", nsswitchPath, line), `add "dns" to the hosts line`)
 	default:

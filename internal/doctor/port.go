@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -27,8 +28,13 @@ func (x *examination) port() {
 	if len(claims) == 0 {
 		x.say(checkPort, Note, "nobody listens there", "")
 	}
-	x.listening(claims)
-	x.missing(claims)
+	rivals := x.listening(claims)
+	x.missing(rivals)
+}
+
+// rank is what claims are sorted by: dnsproxy's stand first, and those of one holder together.
+func (c *claim) rank() string {
+	return fmt.Sprint(c.ours, c.holder, len(c.transports))
 }
 
 // claims returns who holds which address, in order, UDP and TCP together.
@@ -47,7 +53,9 @@ func (x *examination) claims() (all []claim) {
 			all[i].transports = append(all[i].transports, l.transport)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b claim) int { return a.addr.Compare(b.addr) })
+	slices.SortStableFunc(all, func(a, b claim) int {
+		return cmp.Or(strings.Compare(b.rank(), a.rank()), a.addr.Compare(b.addr))
+	})
 	return all
 }
 
@@ -72,8 +80,8 @@ func (x *examination) holder(l *listener) (name string, ours bool) {
 	}
 }
 
-// listening tells of all that listen.
-func (x *examination) listening(claims []claim) {
+// listening tells of all that listen, and reports whether any of them is in the way.
+func (x *examination) listening(claims []claim) (rivals bool) {
 	for i := 0; i < len(claims); {
 		c, same := claims[i], []claim{}
 		for ; i < len(claims) && claims[i].holder == c.holder && slices.Equal(claims[i].transports, c.transports); i++ {
@@ -84,6 +92,7 @@ func (x *examination) listening(claims []claim) {
 		case c.ours:
 			x.ok(checkPort, finding)
 		case slices.ContainsFunc(same, x.inTheWay):
+			rivals = true
 			fix := `stop it, or give dnsproxy another address with "systemctl edit dnsproxy.socket" (see dnsproxy(8))`
 			if strings.Contains(c.holder, "may not see") {
 				fix = `run "dnsproxy doctor" as root to see it; ` + fix
@@ -93,6 +102,7 @@ func (x *examination) listening(claims []claim) {
 			x.say(checkPort, Note, finding, "")
 		}
 	}
+	return rivals
 }
 
 // inTheWay reports whether c keeps dnsproxy from an address that it should serve.
@@ -121,7 +131,7 @@ func (x *examination) has(a netip.AddrPort, transport string) bool {
 }
 
 // missing tells of what dnsproxy should listen on, and does not.
-func (x *examination) missing(claims []claim) {
+func (x *examination) missing(rivals bool) {
 	if len(x.served()) == 0 {
 		x.say(checkPort, Note, "it is not known where dnsproxy should listen", "")
 	}
@@ -140,6 +150,18 @@ func (x *examination) missing(claims []claim) {
 	case onlyV6 && !x.files.exists("/proc/net/udp6"):
 		x.say(checkPort, Note, "the kernel has no IPv6: nobody listens on "+strings.Join(gone, ", "), "")
 	default:
-		x.say(checkPort, Problem, "dnsproxy does not listen on "+strings.Join(gone, ", "), `"systemctl restart dnsproxy.socket"; "journalctl -u dnsproxy.socket" tells what is in the way`)
+		x.say(checkPort, Problem, "dnsproxy does not listen on "+strings.Join(gone, ", "), x.listenFix(rivals))
+	}
+}
+
+// listenFix tells how dnsproxy gets its addresses.
+func (x *examination) listenFix(rivals bool) string {
+	switch {
+	case rivals:
+		return `once nothing is in the way: "systemctl restart dnsproxy.socket"`
+	case x.Units[socketUnit].loaded() && x.Units[socketUnit].Active != "active":
+		return `"systemctl start dnsproxy.socket"`
+	default:
+		return `"systemctl restart dnsproxy.socket"; "journalctl -u dnsproxy.socket" tells what is in the way`
 	}
 }

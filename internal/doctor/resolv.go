@@ -44,7 +44,7 @@ func writers() []struct {
 		targets []string
 		comment string
 	}{
-		{writer{"systemd-resolved", `in /etc/systemd/resolved.conf.d/dnsproxy.conf: [Resolve] DNS=%s Domains=~. DNSOverTLS=no (a line each); then "systemctl restart systemd-resolved"`},
+		{writer{resolvedName, `in /etc/systemd/resolved.conf.d/dnsproxy.conf: [Resolve] DNS=%s Domains=~. DNSOverTLS=no (a line each); then "systemctl restart systemd-resolved"`},
 			[]string{"/run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/resolv.conf", "/usr/lib/systemd/resolv.conf", "/lib/systemd/resolv.conf"},
 			"managed by man:systemd-resolved(8)"},
 		{writer{"NetworkManager", `in /etc/NetworkManager/conf.d/dnsproxy.conf: [main] dns=none (a line each); "systemctl reload NetworkManager"; then "nameserver %s" alone in /etc/resolv.conf`},

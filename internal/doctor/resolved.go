@@ -7,6 +7,8 @@ import (
 	"strings"
 )
 
+const resolvedName = "systemd-resolved"
+
 // resolvedServers is where systemd-resolved writes the servers that it knows, global ones and links', for programs
 // that want to ask them without it.
 const resolvedServers = "/run/systemd/resolve/resolv.conf"
@@ -71,11 +73,20 @@ func (x *examination) resolvedRuns() bool {
 	return x.Units["systemd-resolved.service"].Active == "active" || len(x.Units) == 0 && x.files.exists(resolvedServers)
 }
 
-// resolvedGlobal returns the entries of DNS= that are dnsproxy, and those that are not.
+// resolvedGlobal returns the servers that are no link's: those that are dnsproxy, and those that are not. They are those
+// of DNS=, else those of an /etc/resolv.conf that is another's (systemd-resolved.service(8), "/etc/resolv.conf").
 func (x *examination) resolvedGlobal() (ours, others []string) {
-	for _, s := range x.files.resolvedConf().dns {
+	global := x.files.resolvedConf().dns
+	if len(global) == 0 && x.resolv.writer.name != resolvedName {
+		for _, a := range x.resolv.servers {
+			if !isResolved(a) {
+				global = append(global, a.String())
+			}
+		}
+	}
+	for _, s := range global {
 		a, ok := parseServer(s)
-		if ok && slices.Contains(x.served(), a) || ok && a.Port() == domain && x.isServed(a.Addr()) {
+		if ok && (slices.Contains(x.served(), a) || a.Port() == domain && x.isServed(a.Addr())) {
 			ours = append(ours, s)
 		} else {
 			others = append(others, s)
@@ -84,20 +95,9 @@ func (x *examination) resolvedGlobal() (ours, others []string) {
 	return ours, others
 }
 
-// resolvedAsksUs reports whether systemd-resolved asks dnsproxy, and has no reason to ask anybody else.
-func (x *examination) resolvedAsksUs() bool {
-	s, _, _ := x.resolvedState()
-	return s == OK
-}
-
-// namesOthers reports whether resolv.conf names servers that are neither dnsproxy nor systemd-resolved.
-func (x *examination) namesOthers() bool {
-	return slices.ContainsFunc(x.resolv.servers, func(a netip.Addr) bool { return !isResolved(a) && !x.isServed(a) })
-}
-
 func (x *examination) resolvedFix() string {
 	for _, w := range writers() {
-		if w.name == "systemd-resolved" {
+		if w.name == resolvedName {
 			return strings.ReplaceAll(w.fix, "%s", x.address())
 		}
 	}
@@ -119,16 +119,16 @@ func (x *examination) resolvedState() (s Severity, finding, fix string) {
 		return Problem, fmt.Sprintf("systemd-resolved asks %s, not dnsproxy", list(others, itself)), x.resolvedFix()
 	case len(ours) == 0:
 		return Problem, fmt.Sprintf("systemd-resolved asks %s, not dnsproxy", list(known, netip.Addr.String)), x.resolvedFix()
-	case strings.EqualFold(conf.tls, "yes") || strings.EqualFold(conf.tls, "true") || conf.tls == "1" || strings.EqualFold(conf.tls, "on"):
-		return Problem, "systemd-resolved wants DNS over TLS from dnsproxy, which speaks it to its upstreams only", "DNSOverTLS=no in /etc/systemd/resolved.conf.d/dnsproxy.conf; then \"systemctl restart systemd-resolved\""
+	case slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(conf.tls)): // as systemd.syntax(7) has it
+		return Problem, "systemd-resolved wants DNS over TLS from dnsproxy, which speaks it to its upstreams only", `DNSOverTLS=no in /etc/systemd/resolved.conf.d/dnsproxy.conf; then "systemctl restart systemd-resolved"`
 	case len(others) > 0:
-		return Problem, fmt.Sprintf("systemd-resolved asks %s besides dnsproxy", list(others, itself)), "drop them from DNS= in /etc/systemd/resolved.conf.d; then \"systemctl restart systemd-resolved\""
+		return Problem, fmt.Sprintf("systemd-resolved asks %s besides dnsproxy", list(others, itself)), `drop them from DNS= in /etc/systemd/resolved.conf and resolved.conf.d; then "systemctl restart systemd-resolved"`
 	case slices.Contains(conf.domains, "~."):
 		return OK, "systemd-resolved asks dnsproxy alone, but for links that have Domains=~. (resolvectl tells)", ""
 	case len(known) > 0:
-		return Problem, fmt.Sprintf("systemd-resolved asks dnsproxy, and %s of its links as well", list(known, netip.Addr.String)), "Domains=~. beside DNS= in /etc/systemd/resolved.conf.d/dnsproxy.conf; then \"systemctl restart systemd-resolved\""
+		return Problem, fmt.Sprintf("systemd-resolved asks dnsproxy, and %s of its links as well", list(known, netip.Addr.String)), x.resolvedFix()
 	default:
-		return Warning, "systemd-resolved asks dnsproxy alone until a link brings servers of its own", "Domains=~. beside DNS= in /etc/systemd/resolved.conf.d/dnsproxy.conf; then \"systemctl restart systemd-resolved\""
+		return Warning, "systemd-resolved asks dnsproxy alone until a link brings servers of its own", x.resolvedFix()
 	}
 }
 

@@ -35,7 +35,12 @@ func (x *examination) address() string {
 
 // rewrite returns what has the file name dnsproxy.
 func (x *examination) rewrite() string {
-	return strings.ReplaceAll(x.resolv.writer.fix, "%s", x.address())
+	fix := strings.ReplaceAll(x.resolv.writer.fix, "%s", x.address())
+	if strings.HasSuffix(x.resolv.target, resolvedServers) {
+		// It names the servers of all links, whether systemd-resolved would ask them or not.
+		fix += `; "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"`
+	}
+	return fix
 }
 
 // source returns the file, with who writes it.

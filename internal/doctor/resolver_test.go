@@ -39,6 +39,11 @@ func TestResolvConf(t *testing.T) {
 			finding: "which NetworkManager writes) names 192.168.1.1 besides 127.0.0.1", fix: "dns=none"},
 		{name: "in turn", spoil: file("/etc/resolv.conf", "nameserver 127.0.0.1\nnameserver 192.168.1.1\noptions rotate\n"), check: "resolv.conf", severity: doctor.Problem,
 			finding: "options rotate", fix: "127.0.0.1"},
+		{name: "the list of systemd-resolved", spoil: func(s *system) {
+			resolved("nameserver 127.0.0.1\nnameserver 192.168.1.1\n", "[Resolve]\nDNS=127.0.0.1\nDomains=~.\n")(s)
+			s.files["/etc/resolv.conf"] = "-> ../run/systemd/resolve/resolv.conf"
+		}, check: "resolv.conf", severity: doctor.Problem, finding: "a link to /run/systemd/resolve/resolv.conf, which systemd-resolved writes) names 192.168.1.1 besides 127.0.0.1",
+			fix: "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"},
 		{name: "others alone", spoil: file("/etc/resolv.conf", "nameserver fe80::1%eth0\n"), check: "resolv.conf", severity: doctor.Problem,
 			finding: "names fe80::1%eth0, not dnsproxy", fix: "nameserver 127.0.0.1"},
 		{name: "an address of dnsproxy that is not asked for", spoil: file("/etc/resolv.conf", "nameserver 192.0.2.10\n"), check: "resolv.conf", severity: doctor.Problem, finding: "192.0.2.10, not dnsproxy"},
@@ -114,8 +119,16 @@ func TestNsswitch(t *testing.T) {
 		}
 	}
 	runAll(t, []spoilt{
-		{name: "resolve first", spoil: running("hosts: files resolve [!UNAVAIL=return] dns\n", ""), check: "nsswitch.conf", severity: doctor.Problem,
+		{name: "resolve first, and a link", spoil: func(s *system) {
+			running("hosts: files resolve [!UNAVAIL=return] dns\n", "")(s)
+			s.files[serverList] = "nameserver 127.0.0.1\nnameserver 192.168.1.1\n"
+		}, check: "nsswitch.conf", severity: doctor.Problem,
 			finding: "names go to systemd-resolved, whatever /etc/resolv.conf says", fix: `take "resolve"`, besides: []string{"systemd-resolved"}},
+		// A resolv.conf of another's is where systemd-resolved takes its servers from.
+		{name: "resolve first, and no link", spoil: running("hosts: files resolve [!UNAVAIL=return] dns\n", ""), check: "nsswitch.conf", severity: doctor.Warning,
+			finding: "names go to systemd-resolved", fix: `take "resolve"`, besides: []string{"systemd-resolved"}},
+		{name: "resolve first, which is told of another", spoil: running("hosts: files resolve [!UNAVAIL=return] dns\n", "[Resolve]\nDNS=9.9.9.9\n"), check: "systemd-resolved", severity: doctor.Problem,
+			finding: "asks 9.9.9.9, not dnsproxy", fix: "DNS=127.0.0.1", besides: []string{"nsswitch.conf"}},
 		{name: "resolve first, which asks us", spoil: running("hosts: files resolve [!UNAVAIL=return] dns\n", "[Resolve]\nDNS=127.0.0.1\nDomains=~.\n"), check: "nsswitch.conf", severity: doctor.OK, finding: "which asks dnsproxy"},
 		{name: "resolve behind", spoil: running("hosts: files dns resolve\n", ""), check: "nsswitch.conf", severity: doctor.OK},
 		{name: "resolve, which does not run", spoil: file("/etc/nsswitch.conf", "hosts: resolve [!UNAVAIL=return] files dns\n"), check: "nsswitch.conf", severity: doctor.OK},

@@ -113,6 +113,7 @@ func (x *examination) service(u Unit) {
 	switch {
 	case u.Active == "active" || u.Active == "reloading":
 		x.ok(checkUnits, serviceUnit+" is active")
+	case u.Active == "inactive" && x.Units[socketUnit].Active != "active": // of which all was said
 	case u.Active == "inactive":
 		x.say(checkUnits, Note, serviceUnit+" is not running: the first query starts it", "")
 	case u.Active == "failed" || u.Sub == "auto-restart":
