@@ -42,7 +42,7 @@ func (x *examination) engines() []engine {
 		signs: []string{"/usr/bin/podman", "/run/podman/podman.sock"},
 		file:  podmanPath, key: `dns_servers = ["%s"] under [containers]`, apply: "start the containers again",
 	}
-	for _, path := range x.files.dropIns(podmanPath, podmanPath+".d") {
+	for _, path := range append([]string{"/usr/share/containers/containers.conf"}, x.files.dropIns(podmanPath, podmanPath+".d")...) {
 		if text, err := x.files.read(path); err == nil {
 			if dns := parsePodman(text); dns != nil {
 				podman.dns = dns

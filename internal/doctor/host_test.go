@@ -160,6 +160,10 @@ func TestContainers(t *testing.T) {
 			docker(s)
 			resolved("nameserver 127.0.0.1\nnameserver 192.168.1.1\n", "[Resolve]\nDNS=127.0.0.1\nDomains=~.\n")(s)
 		}, check: "containers", severity: doctor.Warning, finding: "get 192.168.1.1 as nameserver, as /run/systemd/resolve/resolv.conf says"},
+		{name: "Podman, told of another", spoil: func(s *system) {
+			s.files["/usr/bin/podman"], s.files["/usr/share/containers/containers.conf"] = "", "[containers]\ndns_servers = [\"9.9.9.9\"]\n"
+			s.files["/etc/containers/containers.conf.d/dns.conf"] = "[containers]\ndns_servers = [\"192.0.2.1\"]\n"
+		}, check: "containers", severity: doctor.Warning, finding: "get 192.0.2.1 as nameserver"},
 		{name: "Podman", spoil: file("/usr/bin/podman", ""), check: "containers", severity: doctor.Warning, finding: "containers of Podman get 8.8.8.8", fix: `dns_servers = ["10.88.0.1"] under [containers] in /etc/containers/containers.conf`},
 	})
 }
