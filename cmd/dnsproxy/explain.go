@@ -8,6 +8,7 @@ import (
 	"github.com/miekg/dns"
 
 	"dnsproxy/internal/control"
+	"dnsproxy/internal/dot"
 )
 
 const explainHelp = `[--dnssec] [--json] [--socket=PATH] NAME [TYPE]
@@ -79,11 +80,14 @@ func explanationText(e *control.Explanation, on screen) []byte {
 	return p.Bytes()
 }
 
+// ready is the state of an address with a session.
+var ready = dot.Ready.String()
+
 func routeText(e *control.Explanation) string {
 	var all []string
 	for _, v := range e.Via {
 		text := fmt.Sprintf("%s %s (%s", v.Upstream, v.Address, v.State)
-		if v.Error != "" && v.State != "ready" {
+		if v.Error != "" && v.State != idle && v.State != ready {
 			text += ", " + v.Error
 		}
 		all = append(all, text+")")

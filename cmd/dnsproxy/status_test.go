@@ -111,3 +111,18 @@ func TestGroupsHaveTheConfigurationsNames(t *testing.T) {
 	expectIn(t, o.scrape(), `,group="P-384"} 1`)
 	expectIn(t, o.stderr.String(), " group=P-384 ")
 }
+
+// That a session which nobody needed has ended is no trouble, and is not told as one.
+func TestIdleUpstreamsHaveNoTrouble(t *testing.T) {
+	up := dottest.New(t, dottest.WithIdleTimeout(50*time.Millisecond))
+	o := operate(t, "log_level = \"debug\"\n"+toUpstream("test", up))
+	o.ask("www.example.", dns.TypeA)
+	o.stderr.await(t, "session closed")
+	for _, page := range []string{o.types("status"), o.types("explain www.example")} {
+		page = unfolded(page)
+		expectIn(t, page, "idle")
+		if strings.Contains(page, "because of") || strings.Contains(page, "session ended") {
+			t.Errorf("told as a trouble:\n%s", page)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dnsproxy/internal/control"
+	"dnsproxy/internal/dot"
 )
 
 // page writes text for a screen: facts, each under its title, folded at the screen's width.
@@ -90,6 +91,9 @@ func configText(s *control.Status) string {
 	return text
 }
 
+// idle is the state of an address that could be used and need not be.
+var idle = dot.Idle.String()
+
 // address writes how one address of an upstream fares.
 func (p *page) address(a *control.Address, now time.Time) {
 	where := a.Address
@@ -97,7 +101,7 @@ func (p *page) address(a *control.Address, now time.Time) {
 		where += " " + a.ServerName
 	}
 	p.fact(a.Upstream, where+": "+stateText(a, now))
-	if a.Error != "" && a.Session == nil {
+	if a.Error != "" && a.Session == nil && (a.State != idle || !a.InUse) { // that a session ended is no trouble
 		p.fact("", "because of: "+a.Error)
 	}
 	if s := a.Session; s != nil {
