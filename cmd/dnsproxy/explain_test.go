@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	main "dnsproxy/cmd/dnsproxy"
 	"dnsproxy/internal/control"
 	"dnsproxy/internal/dottest"
 )
@@ -101,4 +102,21 @@ func TestExplainOfWhatIsNoQuery(t *testing.T) {
 			t.Errorf("%q: exit code %d: %s%s", args, code, out, errs)
 		}
 	}
+}
+
+// Whatever the operator types, the daemon makes a query of it or says why not; one that it makes can be read.
+func FuzzExplained(f *testing.F) {
+	for _, name := range []string{"www.example", ".", `a\.b.example`, `\000\255.`, "*._tcp.example.", strings.Repeat("a.", 127), `\`, "xn--a"} {
+		f.Add(name, "A", true)
+		f.Add(name, "TYPE65535", false)
+	}
+	f.Fuzz(func(t *testing.T, name, qtype string, dnssec bool) {
+		q, err := main.QueryOf(control.Request{Name: name, Type: qtype, DNSSEC: dnssec})
+		if err != nil {
+			return
+		}
+		if got, _, err := dns.UnpackDomainName(q.QName(), 0); err != nil || !strings.HasSuffix(got, ".") || q.DO() != dnssec {
+			t.Errorf("%q: %q, %v", name, got, err)
+		}
+	})
 }

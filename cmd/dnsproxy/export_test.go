@@ -4,7 +4,9 @@ import (
 	"log/slog"
 	"time"
 
+	"dnsproxy/internal/control"
 	"dnsproxy/internal/frontend"
+	"dnsproxy/internal/wire"
 )
 
 // Main is the program, for the test binary that runs as it.
@@ -28,3 +30,6 @@ func StartWatchdog(s frontend.Sockets, interval time.Duration, log *slog.Logger)
 	}
 	return newWatchdog(interval, p, nil, log).stop, nil
 }
+
+// QueryOf is what the daemon makes of a request to explain.
+func QueryOf(r control.Request) (wire.Query, error) { return queryOf(r) }
