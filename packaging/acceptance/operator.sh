@@ -131,9 +131,36 @@ warnings_name_the_trouble() {
 	inside systemctl restart dnsproxy
 }
 
+# diagnosed CODE TEXT: doctor ends with that code, and says that.
+diagnosed() {
+	local code=0
+	inside dnsproxy doctor >"$work/doctor" 2>&1 || code=$?
+	cat "$work/doctor"
+	[ "$code" = "$1" ] || fail "exit code $code, want $1"
+	grep -qF "$2" "$work/doctor" || fail "no \"$2\""
+}
+
+doctor_finds() {
+	diagnosed 0 '127.0.0.1 and ::1, UDP and TCP, held by systemd for dnsproxy.socket'
+	grep -q '^ok  *lookup' "$work/doctor"
+	note "$(grep -c '^ok' "$work/doctor") ok, $(grep -cE '^(note|warning)' "$work/doctor") notes and warnings"
+	sh_inside 'echo nameserver 192.0.2.99 >>/etc/resolv.conf'
+	diagnosed 1 192.0.2.99
+	inside cp /etc/resolv.conf.ours /etc/resolv.conf
+	sh_inside 'echo "adresses = 1" >>/etc/dnsproxy/dnsproxy.toml'
+	diagnosed 1 'unknown key "adresses"'
+	configure "$first"
+	inside systemctl stop dnsproxy.socket dnsproxy.service
+	diagnosed 1 'dnsproxy.socket'
+	[ "$(property ActiveState)" = inactive ] || fail 'it started something'
+	inside systemctl start dnsproxy.socket
+	expect 192.0.2.53 host.test
+}
+
 operator_checks() {
 	check 'the control socket is for root and group dnsproxy' control_is_for_the_group
 	check 'status, explain, flush and probe tell what is' operator_is_told
+	check 'doctor finds nothing wrong, and then what is' doctor_finds
 	check 'a change that the sandbox refuses fails systemctl reload' reload_of_what_the_sandbox_refuses
 	check 'stopped: status says so, and starts nothing' stopped_it_says_so
 	check 'metrics are served once their socket is enabled' metrics_are_off_until_enabled
