@@ -102,7 +102,11 @@ func routeText(e *control.Explanation) string {
 func cacheText(e *control.Explanation) string {
 	text := "nothing"
 	if s := e.Entry; s != nil {
-		text = fmt.Sprintf("%s, %s old, used %s, ", s.RCode, span(s.Age.Duration()), plural(uint64(s.Hits), "time", "times"))
+		used := plural(uint64(s.Hits), "time", "times")
+		if s.Hits >= control.MaxHits {
+			used = "at least " + used
+		}
+		text = fmt.Sprintf("%s, %s old, used %s, ", s.RCode, span(s.Age.Duration()), used)
 		if s.Fresh {
 			text += span(s.Left.Duration()) + " left"
 		} else {

@@ -45,8 +45,11 @@ type Stored struct {
 	Lifetime Seconds `json:"lifetime_seconds"`
 	Left     Seconds `json:"left_seconds"` // below 0: past its lifetime
 	Fresh    bool    `json:"fresh"`
-	Hits     int     `json:"hits"` // since it was stored, up to 254
+	Hits     int     `json:"hits"` // since it was stored, up to MaxHits
 }
+
+// MaxHits is where the cache stops counting.
+const MaxHits = 254
 
 // Step is one thing that happened at an upstream.
 type Step struct {
