@@ -403,3 +403,23 @@ func TestManualHasEachEvent(t *testing.T) {
 	}
 	sameSets(t, "EVENTS", told, want)
 }
+
+func TestManualsMetricsAreThere(t *testing.T) {
+	var source strings.Builder
+	for _, file := range []string{"metrics.go", "metrics_sessions.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Write(text)
+	}
+	families := regexp.MustCompile(`dnsproxy_[a-z_]+`).FindAllString(section(t, readManual(t, "dnsproxy.8"), ".Ss Metrics"), -1)
+	if len(families) == 0 {
+		t.Error("the page names none")
+	}
+	for _, f := range families {
+		if !strings.Contains(source.String(), strconv.Quote(f)) {
+			t.Errorf("the page has %s, the program does not", f)
+		}
+	}
+}
