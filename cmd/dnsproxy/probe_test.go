@@ -153,7 +153,7 @@ pins        = [
 			})},
 			lines: fmt.Sprintf("pins = [%q, %q]", spki.Pin{1}, spki.Pin{2}), code: 1,
 			want: `upstream "test" (ADDRESS): refused: TLS handshake: speaks no TLS 1.3
-` + notKnown + `  session     TLS 1.2, SUITE, CurveP256 (not post-quantum), ALPN dot
+` + notKnown + `  session     TLS 1.2, SUITE, P-256 (not post-quantum), ALPN dot
   times       connect TIME, handshake TIME, does not resume
 ` + leafText + `
 ` + notKnownTable + `[[upstream]]
@@ -289,7 +289,7 @@ func TestProbeOfAnAddress(t *testing.T) {
 		return stdout + stderr
 	}
 	shows(t, masked(run(0, "--config="+path, addr, "dns.example"), s),
-		`upstream "dns.example" (ADDRESS): accepted`, "CurveP256 (not post-quantum)", "\n[[upstream]]\naddresses   = [\"ADDRESS\"]\nserver_name = \"dns.example\"\npins ")
+		`upstream "dns.example" (ADDRESS): accepted`, "P-256 (not post-quantum)", "\n[[upstream]]\naddresses   = [\"ADDRESS\"]\nserver_name = \"dns.example\"\npins ")
 	if n := s.Stats().Queries; n != 21 {
 		t.Errorf("%d queries, want 21", n)
 	}

@@ -18,16 +18,15 @@ import (
 
 const reloadHelp = `[--quiet] [--config=FILE] [--socket=PATH] [--pid=PID]
 
-Checks the configuration and, if it is good, has the daemon read it; prints what
-changed. Every fault goes to standard error, with file, line and key; then the
-exit code is 1, and the daemon goes on as before. This is what
-"systemctl reload dnsproxy" runs.
+Has the daemon read its configuration again, and prints what changed. Every
+fault goes to standard error, with file, line and key; then the exit code is 1,
+and the daemon goes on as before. This is what "systemctl reload dnsproxy" runs.
 
   --quiet        print nothing but faults
   --config=FILE  the configuration (` + defaultConfig + `)
   --socket=PATH  the daemon's control socket (` + control.Path + `)
-  --pid=PID      the daemon's process, which gets SIGHUP if it has no control
-                 socket ($MAINPID, which systemd sets)`
+  --pid=PID      the daemon's process ($MAINPID, which systemd sets): without a
+                 control socket it gets SIGHUP, if the file is good`
 
 // reloadCommand is the command "reload".
 func reloadCommand(args []string, stdout, stderr io.Writer) error {
@@ -42,13 +41,10 @@ func reloadCommand(args []string, stdout, stderr io.Writer) error {
 	if *process != "" && (err != nil || pid <= 1) {
 		return o.wrong(fmt.Errorf("--pid %q is no daemon's", *process), stderr)
 	}
-	if _, err := config.Load(*path); err != nil {
-		return errors.Join(errNothingChanged, err)
-	}
 	done, found, err := reloadOver(*socket, *path)
 	switch {
 	case !found && pid > 1:
-		return hangUp(pid)
+		return hangUp(pid, *path)
 	case err != nil:
 		return err
 	case *quiet:
@@ -105,9 +101,12 @@ func reloadedText(done *control.Reloaded) string {
 	return b.String()
 }
 
-// hangUp sends SIGHUP. A signal has no answer: what the daemon alone can find, and does not like, stands in its
-// journal and in its status.
-func hangUp(pid int) error {
+// hangUp sends SIGHUP if the configuration at path is good. A signal has no answer, so the file is judged
+// here; what the daemon alone can find stands in its journal and in its status.
+func hangUp(pid int, path string) error {
+	if _, err := config.Load(path); err != nil {
+		return errors.Join(errNothingChanged, err)
+	}
 	notify, err := systemd.NewNotifier()
 	if err != nil {
 		return err

@@ -244,6 +244,7 @@ func TestReloadCommandOverTheControlSocket(t *testing.T) {
 	expect(0, "", "", mine, "--quiet")
 	o.rewrite("timeout = \"never\"\n" + toUpstream("test", up))
 	expect(1, "", o.config+":1: timeout", mine)
+	expectIn(t, unfolded(o.types("status")), "RELOAD FAILED", "dnsproxy.toml:1: timeout")
 	o.rewrite(toUpstream("test", up) + upstreamAt("loop", o.addr, ""))
 	expect(1, "", "nothing changed", mine) // what is listened on is the daemon's to know
 	expectAddress(t, o.ask("www.example.", dns.TypeA), "192.0.2.1")
