@@ -10,12 +10,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -507,6 +509,23 @@ func TestCrashIsReadable(t *testing.T) {
 	}
 }
 
+// awaitSleep waits until no thread of a process runs (proc_pid_stat(5): the third field).
+func awaitSleep(t *testing.T, pid int) {
+	t.Helper()
+	for asleep := false; !asleep; runtime.Gosched() {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("process %d has no threads: %v", pid, err)
+		}
+		asleep = true
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			asleep = asleep && (err != nil || strings.HasPrefix(state, "S "))
+		}
+	}
+}
+
 // TestAbortShowsGoroutines: systemd's watchdog sends SIGABRT.
 func TestAbortShowsGoroutines(t *testing.T) {
 	cmd := command(t, newOrder(t, "abort"))
@@ -524,6 +543,7 @@ func TestAbortShowsGoroutines(t *testing.T) {
 	}
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		if strings.Contains(lines.Text(), "ask: SIGABRT") {
+			awaitSleep(t, cmd.Process.Pid) // in C code, which the race detector is, a traceback may fail
 			cmd.Process.Signal(syscall.SIGABRT)
 		}
 	}
