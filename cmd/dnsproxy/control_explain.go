@@ -10,6 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"dnsproxy/internal/control"
+	"dnsproxy/internal/dot"
 	"dnsproxy/internal/forwarder"
 	"dnsproxy/internal/upstream"
 	"dnsproxy/internal/wire"
@@ -39,7 +40,7 @@ func (d *daemon) explain(ctx context.Context, r control.Request) (*control.Expla
 		for _, c := range g.Stats() {
 			e.Via = append(e.Via, control.Via{
 				Upstream: c.Endpoint.Upstream, Address: c.Endpoint.Addr.String(),
-				State: c.Health.State.String(), Error: causeOf(c.Health.Err),
+				State: c.Health.State.String(), Error: dot.CauseOf(c.Health.Err),
 			})
 		}
 	}
@@ -126,7 +127,7 @@ func storedOf(s *forwarder.Stored) *control.Stored {
 func stepOf(s upstream.Step) control.Step {
 	step := control.Step{
 		After: control.SecondsOf(s.After), Upstream: s.Upstream, Address: s.Addr.String(),
-		Event: string(s.Event), State: s.State.String(), Error: causeOf(s.Err),
+		Event: string(s.Event), State: s.State.String(), Error: dot.CauseOf(s.Err),
 	}
 	if s.Reason != upstream.NoReason {
 		step.Reason = s.Reason.String()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"errors"
 	"runtime"
 	"strings"
 	"time"
@@ -100,7 +99,7 @@ func addressStatus(c *upstream.ClientStats, now time.Time) control.Address {
 			Suspected: c.Dot.Suspected, Closed: c.Dot.Closed,
 		},
 	}
-	a.Error = causeOf(c.Health.Err)
+	a.Error = dot.CauseOf(c.Health.Err)
 	if len(c.Failures) > 0 {
 		a.Failures = make(map[string]uint64, len(c.Failures))
 		for reason, n := range c.Failures {
@@ -111,19 +110,6 @@ func addressStatus(c *upstream.ClientStats, now time.Time) control.Address {
 		a.Session = sessionStatus(s, &c.Endpoint, now)
 	}
 	return a
-}
-
-// causeOf returns what err says, without the upstream and address that it is told beside.
-func causeOf(err error) string {
-	var e *dot.Error
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &e):
-		return e.Cause()
-	default:
-		return err.Error()
-	}
 }
 
 func sessionStatus(s *dot.Session, e *dot.Endpoint, now time.Time) *control.Session {

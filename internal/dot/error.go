@@ -65,6 +65,19 @@ func ReasonOf(err error) Reason {
 	return Other
 }
 
+// CauseOf returns what err says, without the upstream and address that it is told beside. It is empty for nil.
+func CauseOf(err error) string {
+	var e *Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return e.Cause()
+	default:
+		return err.Error()
+	}
+}
+
 func (c *Client) errorf(r Reason, doing string, err error) *Error {
 	return &Error{Reason: r, Upstream: c.e.Upstream, Addr: c.e.Addr, Doing: doing, Err: err}
 }

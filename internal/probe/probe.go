@@ -9,7 +9,6 @@ package probe
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"time"
 
 	"dnsproxy/internal/dot"
@@ -105,11 +104,7 @@ func (i *inspection) refused(err error) {
 
 // causeOf returns an error's text without the upstream's name, which is known.
 func causeOf(err error) string {
-	var told *dot.Error
-	if errors.As(err, &told) {
-		return plain(told.Cause(), maxError)
-	}
-	return plain(err.Error(), maxError)
+	return plain(dot.CauseOf(err), maxError)
 }
 
 // use does as the daemon does.

@@ -142,7 +142,7 @@ func (c *candidate) report(now instant, instead *candidate) {
 		return
 	}
 	c.log.Warn("upstream not used", "upstream", c.endpoint.Upstream, "address", c.endpoint.Addr,
-		"reason", c.why().String(), "err", causeOf(c.client.Health().Err),
+		"reason", c.why().String(), "err", dot.CauseOf(c.client.Health().Err),
 		"instead", instead.endpoint.Upstream, "instead_address", instead.endpoint.Addr)
 }
 

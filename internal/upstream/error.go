@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -85,7 +84,7 @@ func (a Attempt) append(b *strings.Builder) {
 		fmt.Fprintf(b, ", asked %d times", a.Sends)
 	}
 	if a.Err != nil {
-		fmt.Fprintf(b, " (%s)", strings.Map(printable, causeOf(a.Err)))
+		fmt.Fprintf(b, " (%s)", strings.Map(printable, dot.CauseOf(a.Err)))
 	}
 }
 
@@ -116,19 +115,6 @@ func (e *Error) EDE() (code uint16, text string) {
 // reached reports whether a session was up.
 func (a Attempt) reached() bool {
 	return a.Reason == Closed || a.Reason == Silent || a.Reason == Unanswered || a.Reason == Busy
-}
-
-// causeOf returns what err says, without the upstream and address that stand before it anyway.
-func causeOf(err error) string {
-	var e *dot.Error
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &e):
-		return e.Cause()
-	default:
-		return err.Error()
-	}
 }
 
 // printable keeps a line one line.
