@@ -75,7 +75,7 @@ func (d *daemon) clientStatus() control.Clients {
 	f := d.front.Stats()
 	return control.Clients{
 		UDPQueries: f.UDPQueries, TCPQueries: f.TCPQueries, TCPNow: f.TCPClients, Pending: f.Pending,
-		Refused: f.Refused, Malformed: f.Malformed, Ignored: f.Ignored, Shed: f.Shed,
+		Refused: f.Refused, Malformed: f.Malformed, Ignored: f.Ignored, Shed: f.Shed, TCPShed: f.TCPShed,
 		KnownTimes: times(&f.KnownTimes), WaitedTimes: times(&f.WaitedTimes),
 	}
 }

@@ -39,12 +39,13 @@ func (d *daemon) clientMetrics(t *metrics.Text) {
 	t.Family("dnsproxy_queries_total", metrics.Counter, "Messages received from clients, by transport.")
 	t.Sample(float64(front.UDPQueries), "transport", "udp")
 	t.Sample(float64(front.TCPQueries), "transport", "tcp")
-	t.Family("dnsproxy_query_outcomes_total", metrics.Counter, "What became of clients' messages; upstream means that they had to wait for one.")
+	t.Family("dnsproxy_query_outcomes_total", metrics.Counter, "What became of clients' messages; upstream means that they had to wait for one, stale that they did not.")
 	for _, o := range []struct {
 		name  string
 		count uint64
 	}{
 		{"hit", forward.Hits}, {"upstream", forward.Misses}, {"local", forward.Local}, {"remembered_failure", forward.FailuresCached},
+		{"stale", forward.StaleAtOnce}, {"not_cached", forward.NotCached},
 		{"refused", front.Refused}, {"malformed", front.Malformed}, {"ignored", front.Ignored}, {"shed", front.Shed},
 	} {
 		t.Sample(float64(o.count), "outcome", o.name)
@@ -54,6 +55,7 @@ func (d *daemon) clientMetrics(t *metrics.Text) {
 	t.Durations(&front.WaitedTimes, clientsFirst, clientsLast, "waited", "yes")
 	t.One("dnsproxy_pending_queries", metrics.Gauge, "Queries that wait for an upstream now.", float64(front.Pending))
 	t.One("dnsproxy_tcp_clients", metrics.Gauge, "TCP connections of clients that are open now.", float64(front.TCPClients))
+	t.One("dnsproxy_tcp_clients_shed_total", metrics.Counter, "TCP connections turned away, as there were too many and none was idle.", float64(front.TCPShed))
 }
 
 // cacheMetrics tells of the cache.

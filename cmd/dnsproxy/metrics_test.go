@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,9 @@ func scraped(t *testing.T) (page string, good, bad *dottest.Server) {
 	o.ask("www.example.", dns.TypeA)
 	o.ask("www.example.", dns.TypeA)
 	o.ask("localhost.", dns.TypeA)
+	unrecursed := queryFor("other.example.", dns.TypeA)
+	unrecursed.RecursionDesired = false
+	exchange(t, "udp", o.addr, unrecursed)
 	exchange(t, "tcp", o.addr, queryFor("www.example.", dns.TypeA))
 	o.rewrite("nonsense = 1\n")
 	o.signal(syscall.SIGHUP)
@@ -48,7 +52,7 @@ func TestMetrics(t *testing.T) {
 	page, good, bad := scraped(t)
 	right, wrong := `{upstream="right",address="`+good.Addr().String()+`"`, `{upstream="wrong",address="`+bad.Addr().String()+`"`
 	expectIn(t, page,
-		"\ndnsproxy_queries_total{transport=\"udp\"} 3\n", "\ndnsproxy_queries_total{transport=\"tcp\"} 1\n",
+		"\ndnsproxy_queries_total{transport=\"udp\"} 4\n", "\ndnsproxy_queries_total{transport=\"tcp\"} 1\n",
 		"\ndnsproxy_query_outcomes_total{outcome=\"hit\"} 2\n", "\ndnsproxy_query_outcomes_total{outcome=\"upstream\"} 1\n", "{outcome=\"local\"} 1\n",
 		"\ndnsproxy_answer_duration_seconds_count{waited=\"yes\"} 1\n",
 		"\ndnsproxy_upstream_state"+right+",state=\"ready\"} 1\n", "\ndnsproxy_upstream_state"+right+",state=\"backing_off\"} 0\n",
@@ -60,9 +64,28 @@ func TestMetrics(t *testing.T) {
 		"\ndnsproxy_config_last_reload_successful 0\n", "\ndnsproxy_config_reloads_total{result=\"failure\"} 1\n",
 		"\ndnsproxy_cache_entries 1\n", "\nprocess_cpu_seconds_total ", "\ndnsproxy_memory_peak_bytes ", "\ngo_goroutines ",
 	)
+	if asked, told := sum(t, page, "dnsproxy_queries_total"), sum(t, page, "dnsproxy_query_outcomes_total"); asked != 5 || told != asked {
+		t.Errorf("%v queries, %v outcomes", asked, told)
+	}
 	if strings.Contains(page, "example") {
 		t.Error("names of clients' queries are told")
 	}
+}
+
+// sum adds the samples of a family.
+func sum(t *testing.T, page, family string) (total float64) {
+	t.Helper()
+	for line := range strings.Lines(page) {
+		if rest, ok := strings.CutPrefix(line, family+"{"); ok {
+			_, value, _ := strings.Cut(strings.TrimSpace(rest), "} ")
+			v, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total += v
+		}
+	}
+	return total
 }
 
 // Prometheus' rules: prometheus.io/docs/instrumenting/exposition_formats and /docs/practices/naming.

@@ -30,7 +30,8 @@ const drain = time.Second
 //
 // Its goroutines, by owner: frontend.Run has a reader for each UDP socket and each listener, one
 // for each TCP client, and those that wait for answers, at most limits.pending; a dot.Client has two for each session
-// and one for each that is opened or closed; the forwarder has its refreshes, at most 128; run has one for
+// and one for each that is opened or closed; the forwarder has its refreshes, at most 128; control.Serve and
+// metrics.Serve have one for each of at most 8 clients, and the history has one; run has one for
 // SIGHUP and one for the watchdog. Each owner waits for its own.
 type daemon struct {
 	log      *slog.Logger

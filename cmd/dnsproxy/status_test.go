@@ -109,7 +109,7 @@ func TestGroupsHaveTheConfigurationsNames(t *testing.T) {
 	o.ask("www.example.", dns.TypeA)
 	expectIn(t, o.types("status"), ", P-384; pin ")
 	expectIn(t, o.scrape(), `,group="P-384"} 1`)
-	expectIn(t, o.stderr.String(), " group=P-384 ")
+	o.stderr.await(t, " group=P-384 ")
 }
 
 // That a session which nobody needed has ended is no trouble, and is not told as one.

@@ -146,8 +146,8 @@ func (p *page) totals(s *control.Status) {
 	p.fact("cache", fmt.Sprintf("%s, %s of %s; %.1f %% hits of %d, %d stale, %d prefetched, %d evicted",
 		plural(uint64(c.Entries), "entry", "entries"), octets(c.Bytes), octets(c.MaxBytes), 100*c.HitRatio, c.Hits+c.Misses, c.Stale, c.Prefetches, c.Evictions))
 	p.fact("", fmt.Sprintf("%d answered locally, %d from remembered failures", c.Local, c.FailuresCached))
-	p.fact("clients", fmt.Sprintf("%d over UDP, %d over TCP (%d connected), %d waiting; %d refused, %d malformed, %d shed, %d ignored",
-		l.UDPQueries, l.TCPQueries, l.TCPNow, l.Pending, l.Refused, l.Malformed, l.Shed, l.Ignored))
+	p.fact("clients", fmt.Sprintf("%d over UDP, %d over TCP (%d connected, %d turned away), %d waiting; %d refused, %d malformed, %d shed, %d ignored",
+		l.UDPQueries, l.TCPQueries, l.TCPNow, l.TCPShed, l.Pending, l.Refused, l.Malformed, l.Shed, l.Ignored))
 	if l.UDPQueries+l.TCPQueries > 0 {
 		p.fact("answers", fmt.Sprintf("known at once: %s; waited for: %s", timesText(l.KnownTimes), timesText(l.WaitedTimes)))
 	}

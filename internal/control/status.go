@@ -145,6 +145,7 @@ type Clients struct {
 	Malformed   uint64 `json:"malformed"`
 	Ignored     uint64 `json:"ignored"`
 	Shed        uint64 `json:"shed"`
+	TCPShed     uint64 `json:"shed_tcp_clients"`
 	KnownTimes  Times  `json:"known_answer_times"`
 	WaitedTimes Times  `json:"waited_answer_times"`
 }

@@ -120,6 +120,7 @@ func (f *Forwarder) AppendCached(dst []byte, q wire.Query, limit int, now time.T
 	}
 	if !q.RD() {
 		// Without RD the client asks for what is known here (RFC 1035, section 4.1.1).
+		f.stats.notCached.Add(1)
 		return wire.AppendError(dst, q, wire.Refused, errNotCached), true
 	}
 	answer, from := f.appendKnownFailure(dst, q, key, route, limit, now)
@@ -162,6 +163,7 @@ func (f *Forwarder) appendKnownFailure(dst []byte, q wire.Query, key []byte, rou
 		if !failed {
 			f.refresh(q, key, route)
 		}
+		f.stats.staleAtOnce.Add(1)
 		return answer, Stale
 	}
 	if !failed {

@@ -13,7 +13,8 @@ type Stats struct {
 	Refused    uint64 // clients that are not allowed
 	Malformed  uint64 // answered with the RCODE that they deserve
 	Ignored    uint64 // not answered: no header, or a response
-	Shed       uint64 // no place among the pending, or for the connection
+	Shed       uint64 // no place among the pending
+	TCPShed    uint64 // connections for which there was no place, and no idle one to close for them
 	Pending    int64
 	TCPClients int
 
@@ -24,7 +25,7 @@ type Stats struct {
 }
 
 type counters struct {
-	udpQueries, tcpQueries, refused, malformed, ignored, shed atomic.Uint64
+	udpQueries, tcpQueries, refused, malformed, ignored, shed, tcpShed atomic.Uint64
 
 	known, waited histogram.Live // times of answers
 }
@@ -34,7 +35,7 @@ func (f *Frontend) Stats() Stats {
 	c := &f.stats
 	return Stats{
 		UDPQueries: c.udpQueries.Load(), TCPQueries: c.tcpQueries.Load(),
-		Refused: c.refused.Load(), Malformed: c.malformed.Load(), Ignored: c.ignored.Load(), Shed: c.shed.Load(),
+		Refused: c.refused.Load(), Malformed: c.malformed.Load(), Ignored: c.ignored.Load(), Shed: c.shed.Load(), TCPShed: c.tcpShed.Load(),
 		Pending: f.pending.Load(), TCPClients: f.clients.count(),
 		KnownTimes: c.known.Snapshot(), WaitedTimes: c.waited.Snapshot(),
 	}

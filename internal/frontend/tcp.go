@@ -73,7 +73,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (f *Frontend) accept(conn *net.TCPConn) {
 	l := f.limits.Load()
 	if f.clients.count() >= l.TCPClients && !f.clients.evict() {
-		f.stats.shed.Add(1)
+		f.stats.tcpShed.Add(1)
 		conn.Close()
 		return
 	}
