@@ -122,6 +122,7 @@ type journal struct {
 	session  [4]string // parameters of the session that was logged last
 	mismatch bool      // a pin that is only reported does not match
 	protocol bool      // the upstream has misbehaved
+	ending   bool      // its certificate ends soon
 }
 
 // openedLocked counts a session, and logs it if it is the first or unlike the one before.
@@ -129,6 +130,8 @@ func (c *Client) openedLocked(s *session, now time.Time) {
 	c.stats.Opened++
 	if s.state.DidResume {
 		c.stats.Resumed++
+	} else if t, ok := c.tls.ClientSessionCache.(*tickets); ok {
+		t.authenticated(now)
 	}
 	info := c.e.describe(s)
 	c.stats.NotAfter = info.NotAfter
@@ -145,6 +148,7 @@ func (c *Client) openedLocked(s *session, now time.Time) {
 	c.journal.session = facts
 	level("session opened", "version", facts[0], "suite", facts[1], "group", facts[2], "pin", facts[3], "resumed", info.Resumed)
 	c.reportPinLocked(info)
+	c.reportEndLocked(s, now)
 }
 
 // reportPinLocked tells of a pin that is only reported when it ceases or begins to match.
@@ -159,6 +163,26 @@ func (c *Client) reportPinLocked(info Session) {
 		return
 	}
 	c.log.Warn("pin matches again", "pin", info.Pin.String())
+}
+
+// reportEndLocked tells of a certificate that ought to have been renewed: less is left of it than three days or, if it
+// is a short-lived one, a quarter of its lifetime.
+func (c *Client) reportEndLocked(s *session, now time.Time) {
+	if len(s.state.PeerCertificates) == 0 {
+		return
+	}
+	leaf := s.state.PeerCertificates[0]
+	left := leaf.NotAfter.Sub(now)
+	ending := left < min(3*24*time.Hour, leaf.NotAfter.Sub(leaf.NotBefore)/4)
+	if ending == c.journal.ending {
+		return
+	}
+	c.journal.ending = ending
+	if ending {
+		c.log.Warn("certificate ends soon", "ends", leaf.NotAfter.UTC().Format(time.RFC3339), "left", left.Round(time.Minute))
+		return
+	}
+	c.log.Warn("certificate renewed", "ends", leaf.NotAfter.UTC().Format(time.RFC3339))
 }
 
 // downLocked logs that no session can be opened, once for each reason.
