@@ -72,10 +72,11 @@ func reloadOver(socket, path string) (done *control.Reloaded, found bool, err er
 	}
 	done = new(control.Reloaded)
 	err = control.Ask(ctx, socket, control.Request{Command: control.CommandReload}, done)
+	var refused *control.RefusedError
 	switch {
 	case errors.Is(err, context.Canceled):
 		err = context.Cause(ctx)
-	case err != nil:
+	case errors.As(err, &refused):
 		err = errors.Join(errNothingChanged, err)
 	}
 	return done, true, err

@@ -18,6 +18,12 @@ type UnreachableError struct{ text string }
 // Error says what to do about it.
 func (e *UnreachableError) Error() string { return e.text }
 
+// RefusedError is what the daemon said against a request.
+type RefusedError struct{ text string }
+
+// Error returns its words.
+func (e *RefusedError) Error() string { return e.text }
+
 // Ask sends r to the daemon that listens at path, and reads its answer into what into points
 // to. The error says in one line what is wrong and what to do.
 func Ask(ctx context.Context, path string, r Request, into any) error {
@@ -35,7 +41,7 @@ func Ask(ctx context.Context, path string, r Request, into any) error {
 		return fmt.Errorf("what answers at %s is not dnsproxy: %w", path, err)
 	}
 	if a.Error != "" {
-		return errors.New(a.Error)
+		return &RefusedError{a.Error}
 	}
 	if err := json.Unmarshal(a.Answer, into); err != nil {
 		return fmt.Errorf("reading the daemon's answer, which may be of another version: %w", err)
