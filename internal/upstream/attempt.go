@@ -305,7 +305,7 @@ func (x *exchange) judge(a *attempt, now instant) {
 		c.appraise(now) // it is suspect now, unless a younger session is well
 		x.lose(a, Silent, now)
 	case waited >= max(lostPatience, 3*h.RTT):
-		x.lose(a, Unanswered, now)
+		x.loseAllAt(a.position, now)
 	default:
 		a.due = now + min(max(waited, minPatience), maxLook)
 		for _, look := range [...]instant{a.begun + c.crowded(h), a.begun + c.alone(h)} {
@@ -314,7 +314,7 @@ func (x *exchange) judge(a *attempt, now instant) {
 			}
 		}
 		if class <= held {
-			x.hedge(now)
+			x.hedge(a, now)
 		}
 	}
 }
@@ -360,6 +360,15 @@ func (x *exchange) lose(a *attempt, why Reason, now instant) {
 	x.group.candidates[a.position].counters.failures[why].Add(1)
 }
 
+// loseAllAt gives all attempts at one candidate up: the repeated one has waited for long enough, too.
+func (x *exchange) loseAllAt(position int, now instant) {
+	for i := range x.attempts {
+		if a := &x.attempts[i]; a.results != nil && !a.lost && a.position == position {
+			x.lose(a, Unanswered, now)
+		}
+	}
+}
+
 // revive goes on with attempts whose session has come up since they were lost: the client
 // has just sent them on it.
 func (x *exchange) revive(now instant) (revived bool) {
@@ -377,8 +386,9 @@ func (x *exchange) revive(now instant) (revived bool) {
 	return revived
 }
 
-// hedge sends the query to one more candidate while the first may still answer, once, within the budget.
-func (x *exchange) hedge(now instant) {
+// hedge sends the query to one more candidate while the first may still answer, once, within the budget. Where nobody
+// else may be asked, the same one is asked again, once it is late even for a slow one: it may have lost the query.
+func (x *exchange) hedge(a *attempt, now instant) {
 	g := x.group
 	if x.hedged || !g.budget.all.has() {
 		return
@@ -393,15 +403,23 @@ func (x *exchange) hedge(now instant) {
 		if class != good || !g.budget.take(same) {
 			continue
 		}
-		x.hedged = true
-		x.note(position, Hedged, NoReason, nil, now)
-		g.pool.tally.hedges.Add(1)
 		if !same {
 			g.pool.tally.crossed.Add(1)
 		}
-		x.send(position, h, now)
+		x.sendHedge(position, h, now)
 		return
 	}
+	c := g.candidates[a.position]
+	if h := c.client.Health(); h.State == dot.Ready && now-a.begun >= c.alone(h) && g.budget.take(true) {
+		x.sendHedge(a.position, h, now)
+	}
+}
+
+func (x *exchange) sendHedge(position int, h dot.Health, now instant) {
+	x.hedged = true
+	x.note(position, Hedged, NoReason, nil, now)
+	x.group.pool.tally.hedges.Add(1)
+	x.send(position, h, now)
 }
 
 // failure returns the error that says what each candidate did.

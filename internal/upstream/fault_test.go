@@ -109,6 +109,40 @@ func TestQueryThatAloneHasNoAnswerIsHedged(t *testing.T) {
 	})
 }
 
+// Without anybody else who may be asked, the same one is asked again.
+func TestQueryThatAloneHasNoAnswerIsRepeated(t *testing.T) {
+	for _, tt := range []struct {
+		name, upstreams string
+		budget          float64
+	}{{"one upstream", "a", 0.05}, {"no hedge budget", "ab", 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, tt.upstreams, upstream.Settings{Policy: upstream.Ordered, HedgeBudget: tt.budget})
+				defer w.pool.Close()
+				w.server("a").configure(func() { w.server("a").dropEvery = 50 })
+				start := time.Now()
+				all := w.load(w.pool.Group(), 500, 10*time.Second, nil)
+				all.expect(t, "1 in 50 never answered", 1500*time.Millisecond) // one in 2500 twice
+				late := 0
+				for _, o := range all {
+					if o.took > 300*time.Millisecond {
+						late++
+					}
+				}
+				if late > 5 {
+					t.Errorf("%d of %d took over 300 ms, want those alone that were lost twice", late, len(all))
+				}
+				if n := w.server("a").seen(start); n > 5000+5000/20 {
+					t.Errorf("%d queries came for 5000", n)
+				}
+				if tt.upstreams == "ab" && w.server("b").seen(start) != 0 {
+					t.Error("another upstream saw a name")
+				}
+			})
+		})
+	}
+}
+
 // Only the daemon stood still: its timers all fire at once, and its sessions are half-open.
 func TestAllSessionsHalfOpen(t *testing.T) {
 	faults(t, "ab", func(t *testing.T, w *world, g *upstream.Group) {
