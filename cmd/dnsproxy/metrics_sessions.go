@@ -2,8 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,10 +34,10 @@ func sessionMetrics(t *metrics.Text, all []upstream.ClientStats, now time.Time) 
 	each("dnsproxy_sessions_resumed_total", "Sessions opened by resuming an earlier one.", func(s *dot.Stats) uint64 { return s.Resumed })
 	each("dnsproxy_sessions_warmed_total", "Sessions opened ahead of need.", func(s *dot.Stats) uint64 { return s.Warmed })
 	each("dnsproxy_sessions_suspected_total", "Times that a session was silent for longer than usual.", func(s *dot.Stats) uint64 { return s.Suspected })
-	each("dnsproxy_session_queries_total", "Queries handed to sessions; over sessions opened, the queries of each.", func(s *dot.Stats) uint64 { return s.Queries })
+	each("dnsproxy_session_queries_total", "Queries that were to go over a session; over sessions opened, the queries of each.", func(s *dot.Stats) uint64 { return s.Queries })
 	t.Family("dnsproxy_sessions_closed_total", metrics.Counter, "Sessions that ended, by why.")
 	for i := range all {
-		for _, why := range slices.Sorted(maps.Keys(all[i].Dot.Closed)) {
+		for _, why := range dot.Closers() { // those without any, too, or the first would show no increase
 			t.Sample(float64(all[i].Dot.Closed[why]), labelsOf(&all[i], "why", word(why))...)
 		}
 	}

@@ -59,6 +59,7 @@ func TestMetrics(t *testing.T) {
 		"\ndnsproxy_upstream_in_use"+wrong+"} 0\n", "\ndnsproxy_upstream_failures_total"+wrong+",reason=\"no_session\"} 1\n",
 		"\ndnsproxy_session_attempts_failed_total"+wrong+",reason=\"authentication\"} ",
 		"\ndnsproxy_upstream_answer_duration_seconds_count"+right+"} 1\n",
+		"\ndnsproxy_sessions_closed_total"+right+",why=\"idle_upstream\"} 0\n", "\ndnsproxy_sessions_closed_total"+wrong+",why=\"reset\"} 0\n",
 		"\ndnsproxy_session_info"+right+",version=\"TLS 1.3\",suite=\"TLS_AES_128_GCM_SHA256\",group=\"X25519MLKEM768\"} 1\n",
 		"\ndnsproxy_upstream_certificate_expiry_timestamp_seconds"+right+"} ", "\ndnsproxy_upstream_pin_mismatch"+right+"} 0\n",
 		"\ndnsproxy_config_last_reload_successful 0\n", "\ndnsproxy_config_reloads_total{result=\"failure\"} 1\n",

@@ -26,6 +26,16 @@ const (
 	broken     closer = "error"
 )
 
+// Closers returns all that Stats.Closed may have.
+func Closers() (all []string) {
+	for _, c := range []closer{
+		oursIdle, theirsIdle, theirsBusy, theirsGone, wasReset, timedOut, misbehaved, replaced, drained, shutdown, broken,
+	} {
+		all = append(all, string(c))
+	}
+	return all
+}
+
 // unexpected reports whether a session that ended so is likely to be missed.
 func (w closer) unexpected() bool {
 	switch w {
