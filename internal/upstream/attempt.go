@@ -409,6 +409,9 @@ func (x *exchange) hedge(a *attempt, now instant) {
 		x.sendHedge(position, h, now)
 		return
 	}
+	if !g.strict() && len(g.firsts) > 1 {
+		return
+	}
 	c := g.candidates[a.position]
 	if h := c.client.Health(); h.State == dot.Ready && now-a.begun >= c.alone(h) && g.budget.take(true) {
 		x.sendHedge(a.position, h, now)
